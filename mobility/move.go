@@ -46,9 +46,11 @@ const (
 
 var addressingNames = map[Addressing]string{1: "keep", 2: "renumber"}
 
-func (a Addressing) String() string                { return enumName(addressingNames, a) }
-func (a Addressing) MarshalText() ([]byte, error)  { return []byte(a.String()), nil }
-func (a *Addressing) UnmarshalText(b []byte) error { return enumParse("addresses", addressingNames, a, b) }
+func (a Addressing) String() string               { return enumName(addressingNames, a) }
+func (a Addressing) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+func (a *Addressing) UnmarshalText(b []byte) error {
+	return enumParse("addresses", addressingNames, a, b)
+}
 
 // RedirectMode says how the old addresses are reached for good: by host routes
 // in the fabric, or by the source's rewriting only.
@@ -62,9 +64,11 @@ const (
 
 var redirectNames = map[RedirectMode]string{1: "routed", 2: "translated"}
 
-func (r RedirectMode) String() string                { return enumName(redirectNames, r) }
-func (r RedirectMode) MarshalText() ([]byte, error)  { return []byte(r.String()), nil }
-func (r *RedirectMode) UnmarshalText(b []byte) error { return enumParse("redirect", redirectNames, r, b) }
+func (r RedirectMode) String() string               { return enumName(redirectNames, r) }
+func (r RedirectMode) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+func (r *RedirectMode) UnmarshalText(b []byte) error {
+	return enumParse("redirect", redirectNames, r, b)
+}
 
 // NewConnections is the policy for new connections to an old address of a
 // renumbered VM. With kept addresses only PolicyRedirect makes sense.
