@@ -1,0 +1,67 @@
+# dpmip: every target installs what it needs (Debian packages, Go modules) and says so.
+SHELL := /bin/sh
+GO ?= go
+BIN := bin
+PROGRAMS := dpmip-agent dpmip-mgmt dpmip-router dpmipctl dpmip-lab
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/dpmip/dpmip/internal/buildinfo.version=$(VERSION)
+export CGO_ENABLED ?= 0
+
+.PHONY: all
+all: build
+
+.PHONY: build
+build: ## build the five programs for this machine into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+
+.PHONY: arm64
+arm64: ## build static arm64 programs into bin/arm64/
+	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/arm64/ $(addprefix ./cmd/,$(PROGRAMS))
+
+.PHONY: demo
+demo: ## the main job: a VM moves A -> B -> C -> A with its connections alive
+	sh scripts/deps.sh demo
+	$(MAKE) --no-print-directory build
+	$(BIN)/dpmip-lab run hot-move --moves 3 --family 6 --redirect translated --addresses keep
+
+.PHONY: test
+test: ## everything that must hold, in minutes
+	sh scripts/deps.sh test
+	sh scripts/test.sh
+
+.PHONY: test-long
+test-long: test ## the full matrix and the long runs
+	sh scripts/test.sh long
+
+.PHONY: bench
+bench: ## ratios against what a user would use instead; see docs/benchmarks.md
+	sh scripts/deps.sh test
+	$(MAKE) --no-print-directory build
+	sh scripts/bench.sh
+
+SEEDS ?= 2000
+.PHONY: sim
+sim: ## any number of simulated schedules: make sim SEEDS=100000
+	$(GO) test ./testbed/sim -run TestSchedules -count 1 -timeout 0 -seeds $(SEEDS)
+
+FUZZTIME ?= 2m
+.PHONY: fuzz
+fuzz: ## longer fuzzing of everything that reads bytes from outside
+	sh scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: generate
+generate: ## regenerate eBPF objects and protobuf code; committed, and checked by make test
+	sh scripts/deps.sh generate
+	sh scripts/generate.sh
+
+.PHONY: lint
+lint:
+	sh scripts/lint.sh
+
+.PHONY: clean
+clean:
+	rm -rf $(BIN) out
+
+.PHONY: help
+help:
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs the Debian packages and Go modules that a make target needs, and says so.
+# usage: deps.sh demo|test|generate
+set -eu
+need=""
+want() { # command package
+	command -v "$1" >/dev/null 2>&1 || need="$need $2"
+}
+case "${1:-}" in
+demo) ;;
+test | generate)
+	want clang clang
+	want llvm-strip llvm
+	want protoc protobuf-compiler
+	[ -e /usr/include/bpf/bpf_helpers.h ] || need="$need libbpf-dev"
+	[ -e /usr/include/asm-generic/types.h ] || need="$need linux-libc-dev"
+	if [ "$1" = test ]; then
+		want tc iproute2
+		want nft nftables
+	fi
+	;;
+*)
+	echo "usage: $0 demo|test|generate" >&2
+	exit 2
+	;;
+esac
+if [ -n "$need" ]; then
+	echo "installing Debian packages:$need"
+	[ "$(id -u)" = 0 ] || { echo "root is needed to install$need" >&2; exit 1; }
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	# shellcheck disable=SC2086
+	apt-get install -y -qq --no-install-recommends $need
+fi
+command -v go >/dev/null 2>&1 || PATH=$PATH:/usr/local/go/bin
+command -v go >/dev/null 2>&1 || { echo "Go 1.26 or newer is needed: see https://go.dev/dl" >&2; exit 1; }
+echo "fetching Go modules"
+go mod download
