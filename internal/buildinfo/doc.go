@@ -1,0 +1,2 @@
+// Package buildinfo tells which build is running.
+package buildinfo
