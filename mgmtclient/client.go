@@ -1,0 +1,61 @@
+package mgmtclient
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	dpmipv1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/mobility"
+)
+
+// Client speaks to one management node. It may be used concurrently.
+type Client struct {
+	dpmipv1connect.ManagementServiceClient
+	reports dpmipv1connect.ReportServiceClient
+	close   func()
+}
+
+// Open prepares a client; nothing is sent before the first call.
+func Open(t Target) (*Client, error) {
+	hc, base, err := t.dial()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		ManagementServiceClient: dpmipv1connect.NewManagementServiceClient(hc, base),
+		reports:                 dpmipv1connect.NewReportServiceClient(hc, base),
+		close:                   hc.CloseIdleConnections,
+	}, nil
+}
+
+// ReportMove gives the management node what a holder counted for one move.
+func (c *Client) ReportMove(ctx context.Context, vm mobility.VMID, epoch mobility.Epoch, r *dpmipv1.HolderReport) error {
+	_, err := c.reports.ReportMove(ctx, connect.NewRequest(&dpmipv1.ReportMoveRequest{Vm: vm.String(), Epoch: uint32(epoch), Report: r}))
+	return err
+}
+
+// Close ends idle connections.
+func (c *Client) Close() error {
+	c.close()
+	return nil
+}
+
+// OpenAgent prepares a client of an agent's control socket.
+func OpenAgent(t Target) (dpmipv1connect.AgentServiceClient, error) {
+	hc, base, err := t.dial()
+	if err != nil {
+		return nil, err
+	}
+	return dpmipv1connect.NewAgentServiceClient(hc, base), nil
+}
+
+// OpenRouter prepares a client of a router's control socket.
+func OpenRouter(t Target) (dpmipv1connect.RouterServiceClient, error) {
+	hc, base, err := t.dial()
+	if err != nil {
+		return nil, err
+	}
+	return dpmipv1connect.NewRouterServiceClient(hc, base), nil
+}
