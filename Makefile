@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin
 PROGRAMS := dpmip-agent dpmip-mgmt dpmip-router dpmipctl dpmip-lab
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/dpmip/dpmip/internal/buildinfo.version=$(VERSION)
+LDFLAGS := -s -w -X github.com/dpmip/dpmip/internal/buildinfo.Release=$(VERSION)
 export CGO_ENABLED ?= 0
 
 .PHONY: all
