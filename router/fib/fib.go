@@ -1,0 +1,205 @@
+package fib
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/internal/rtnl"
+	"github.com/dpmip/dpmip/router"
+)
+
+// ErrNoNextHop is wrapped where the kernel has no route to a locator, or only
+// one that ends there (unreachable, blackhole).
+var ErrNoNextHop = errors.New("fib: no next hop")
+
+// nextHop is how a locator is reached.
+type nextHop struct {
+	via netip.Addr // the locator itself where it is on-link
+	dev int
+}
+
+// FIB is the kernel's forwarding table as far as it is ours (rtm_protocol
+// 201). It is used by one goroutine.
+type FIB struct {
+	conn   *rtnl.Conn
+	handle *netlink.Handle
+	metric uint32
+	want   map[netip.Addr]entry // address -> what it should be
+}
+
+type entry struct {
+	locator netip.Addr
+	hop     nextHop
+	failed  bool
+}
+
+// Open opens the table of the calling thread's network namespace. Routes get
+// the given metric (0: 20).
+func Open(metric uint32) (*FIB, error) {
+	conn, err := rtnl.Dial()
+	if err != nil {
+		return nil, err
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("fib: %w", err)
+	}
+	if metric == 0 {
+		metric = 20
+	}
+	return &FIB{conn: conn, handle: h, metric: metric, want: map[netip.Addr]entry{}}, nil
+}
+
+// Close lets go of the table; the routes stay.
+func (f *FIB) Close() error {
+	f.handle.Close()
+	return f.conn.Close()
+}
+
+// Apply makes the changes true and returns an error for each, nil where the
+// kernel acknowledged. A change that fails is remembered and tried again by
+// Refresh.
+func (f *FIB) Apply(chs []router.Change) []error {
+	errs := make([]error, len(chs))
+	var batch []rtnl.Change
+	var index []int
+	hops := map[netip.Addr]hopResult{}
+	for i, c := range chs {
+		if !c.Locator.IsValid() {
+			delete(f.want, c.Address)
+			batch, index = append(batch, f.message(c.Address, nextHop{}, true)), append(index, i)
+			continue
+		}
+		r := f.resolveOnce(hops, c.Locator)
+		f.want[c.Address] = entry{locator: c.Locator, hop: r.hop, failed: r.err != nil}
+		if r.err != nil {
+			errs[i] = r.err
+			continue
+		}
+		batch, index = append(batch, f.message(c.Address, r.hop, false)), append(index, i)
+	}
+	for k, err := range f.conn.Apply(batch) {
+		i := index[k]
+		if err == nil {
+			continue
+		}
+		errs[i] = err
+		if e, ok := f.want[chs[i].Address]; ok {
+			e.failed = true
+			f.want[chs[i].Address] = e
+		}
+	}
+	return errs
+}
+
+type hopResult struct {
+	hop nextHop
+	err error
+}
+
+func (f *FIB) resolveOnce(memo map[netip.Addr]hopResult, locator netip.Addr) hopResult {
+	r, ok := memo[locator]
+	if !ok {
+		r.hop, r.err = f.resolve(locator)
+		memo[locator] = r
+	}
+	return r
+}
+
+// resolve asks the kernel which way a packet to the locator would take.
+func (f *FIB) resolve(locator netip.Addr) (nextHop, error) {
+	rs, err := f.handle.RouteGet(net.IP(locator.AsSlice()))
+	if err != nil {
+		return nextHop{}, fmt.Errorf("%w for locator %s: %v", ErrNoNextHop, locator, err)
+	}
+	for _, r := range rs {
+		if r.Type != unix.RTN_UNICAST || r.LinkIndex == 0 {
+			continue
+		}
+		hop := nextHop{via: locator, dev: r.LinkIndex}
+		if gw, ok := netip.AddrFromSlice(r.Gw); ok {
+			hop.via = gw.Unmap()
+		}
+		return hop, nil
+	}
+	return nextHop{}, fmt.Errorf("%w for locator %s: the kernel's route ends here", ErrNoNextHop, locator)
+}
+
+func (f *FIB) message(a netip.Addr, hop nextHop, remove bool) rtnl.Change {
+	return rtnl.Change{Delete: remove, Prefix: netip.PrefixFrom(a, a.BitLen()), NextHop: hop.via, Device: hop.dev, Metric: f.metric}
+}
+
+// Refresh looks every locator up again, reads the kernel's table and mends
+// what differs. It returns what became of each address that needed anything.
+func (f *FIB) Refresh() ([]router.Moved, error) {
+	have, err := f.installed()
+	if err != nil {
+		return nil, err
+	}
+	var chs []router.Change
+	hops := map[netip.Addr]hopResult{}
+	for a, e := range f.want {
+		r := f.resolveOnce(hops, e.locator)
+		if r.err == nil && !e.failed && have[a] == r.hop {
+			continue
+		}
+		if r.err != nil && e.failed {
+			continue // still no way there: said before
+		}
+		chs = append(chs, router.Change{Address: a, Locator: e.locator})
+	}
+	var moved []router.Moved
+	for i, err := range f.Apply(chs) {
+		moved = append(moved, router.Moved{Address: chs[i].Address, Err: err})
+	}
+	return moved, nil
+}
+
+// installed reads our routes back from the kernel.
+func (f *FIB) installed() (map[netip.Addr]nextHop, error) {
+	out := map[netip.Addr]nextHop{}
+	for _, fam := range []int{unix.AF_INET6, unix.AF_INET} {
+		rs, err := f.handle.RouteListFiltered(fam, &netlink.Route{Protocol: rtnl.Protocol}, netlink.RT_FILTER_PROTOCOL)
+		if err != nil {
+			return nil, fmt.Errorf("fib: reading the kernel's routes: %w", err)
+		}
+		for _, r := range rs {
+			if r.Dst == nil {
+				continue
+			}
+			a, ok := netip.AddrFromSlice(r.Dst.IP)
+			if ones, bits := r.Dst.Mask.Size(); !ok || ones != bits {
+				continue
+			}
+			via, _ := netip.AddrFromSlice(r.Gw)
+			out[a.Unmap()] = nextHop{via: via.Unmap(), dev: r.LinkIndex}
+		}
+	}
+	return out, nil
+}
+
+// Installed tells what the kernel holds of ours right now: next hop and device
+// index by address.
+func (f *FIB) Installed() (map[netip.Addr]Installed, error) {
+	have, err := f.installed()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[netip.Addr]Installed, len(have))
+	for a, h := range have {
+		out[a] = Installed{NextHop: h.via, Device: h.dev}
+	}
+	return out, nil
+}
+
+// Installed is one route as the kernel has it.
+type Installed struct {
+	NextHop netip.Addr
+	Device  int
+}
