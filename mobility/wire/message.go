@@ -186,7 +186,8 @@ func (m *Message) parseOptions(b []byte, off int) error {
 		case optionTable[t].once && m.has(t):
 			return m.optionError(KindOptionDuplicate, t, off, 0, 0)
 		case t == OptVendor:
-			if want := m.vendorMin(b[start : start+n]); n < want {
+			want := m.vendorMin(binary.BigEndian.Uint32(b[start:]), VendorSubtype(b[start+4]))
+			if n < want {
 				return m.optionError(KindOptionShort, t, off, n, want)
 			}
 		}

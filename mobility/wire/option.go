@@ -102,6 +102,10 @@ func (m *Message) AddOption(o Option) {
 		m.refuse(o.Type, fmt.Sprintf("%d bytes, at most %d", len(o.Data), limit))
 		return
 	}
+	if v, ok := ParseVendor(o); ok {
+		m.AddVendor(v)
+		return
+	}
 	copy(m.add(o.Type, len(o.Data)), o.Data)
 }
 

@@ -223,6 +223,8 @@ func TestRefusedOptions(t *testing.T) {
 		{"Pad1 with data", func(m *Message) { m.AddOption(Option{OptPad1, long[:1]}) }, KindOptionValue, "wire: option 0: 1 bytes, at most 0"},
 		{"raw option too short", func(m *Message) { m.AddOption(Option{OptVMAddress, long[:17]}) }, KindOptionShort, "wire: option 22: length 17, want at least 18"},
 		{"vendor data too long", func(m *Message) { m.AddVendor(Vendor{Data: long[:251]}) }, KindOptionValue, "wire: option 19: vendor data too long"},
+		{"our epoch too short", func(m *Message) { m.AddVendor(Vendor{DefaultEnterprise, VendorEpoch, long[:3]}) }, KindOptionShort, "wire: option 19: length 8, want at least 9"},
+		{"our epoch too short, raw", func(m *Message) { m.AddOption(Option{OptVendor, []byte{0, 0, 0x7e, 0xd9, 2}}) }, KindOptionShort, "wire: option 19: length 5, want at least 9"},
 		{"authenticator too long", func(m *Message) { m.AddAuthentication(Authentication{Authenticator: long[:251]}) }, KindOptionValue, "wire: option 9: authenticator too long"},
 		{"option behind the authenticator", func(m *Message) {
 			m.AddAuthentication(Authentication{Authenticator: long[:16]})

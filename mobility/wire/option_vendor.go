@@ -82,11 +82,16 @@ func ParseVendor(o Option) (Vendor, bool) {
 	}, true
 }
 
-// AddVendor adds any vendor option as it is.
+// AddVendor adds any vendor option as it is. One of ours that is too short is
+// refused.
 func (m *Message) AddVendor(v Vendor) {
-	if len(v.Data) > 255-vendorHeadLen {
+	n := vendorHeadLen + len(v.Data)
+	if n > 255 {
 		m.refuse(OptVendor, "vendor data too long")
 		return
+	}
+	if want := m.vendorMin(v.Enterprise, v.Subtype); n < want && m.err == nil {
+		m.err = m.optionError(KindOptionShort, OptVendor, len(m.buf), n, want)
 	}
 	copy(m.addVendor(v.Enterprise, v.Subtype, len(v.Data)), v.Data)
 }
@@ -105,11 +110,10 @@ func (m *Message) enterprise() uint32 {
 	return m.Enterprise
 }
 
-// vendorMin is the least length of the vendor option with data d (at least
-// vendorHeadLen bytes).
-func (m *Message) vendorMin(d []byte) int {
-	if binary.BigEndian.Uint32(d) == m.enterprise() && int(d[4]) < len(vendorTable) {
-		return vendorHeadLen + int(vendorTable[d[4]].min)
+// vendorMin is the least length of the data of a vendor option.
+func (m *Message) vendorMin(enterprise uint32, v VendorSubtype) int {
+	if enterprise == m.enterprise() && int(v) < len(vendorTable) {
+		return vendorHeadLen + int(vendorTable[v].min)
 	}
 	return vendorHeadLen
 }
@@ -120,7 +124,9 @@ func (m *Message) ours(s span, v VendorSubtype) ([]byte, bool) {
 		return nil, false
 	}
 	d := m.data(s)
-	if VendorSubtype(d[4]) != v || binary.BigEndian.Uint32(d) != m.enterprise() || len(d) < m.vendorMin(d) {
+	// Neither Parse nor an Add method lets one of ours in that is too short;
+	// the length matters when Enterprise was changed in between.
+	if VendorSubtype(d[4]) != v || binary.BigEndian.Uint32(d) != m.enterprise() || len(d) < m.vendorMin(m.enterprise(), v) {
 		return nil, false
 	}
 	return d[vendorHeadLen:], true
