@@ -7,8 +7,8 @@ import (
 )
 
 // Effect is something the Node wants done or known, in order. One of Send,
-// Ask, Replied, Unanswered, PeerUp, PeerDown, RegisterAgain, ClockOffset,
-// Count.
+// Ask, Replied, Unanswered, PeerUp, PeerDown, RegisterAgain, Revoked,
+// ClockOffset, Count.
 type Effect interface{ effect() }
 
 // Send asks for one message to be sent: Payload is a Mobility Header with a
@@ -20,8 +20,12 @@ type Send struct {
 	Payload []byte
 	// Unauthenticated: the answer to a message that failed authentication;
 	// sent within the budget for such answers, without authenticator unless
-	// the peer has a key.
+	// the peer has a key and Limit leaves room for one.
 	Unauthenticated bool
+	// Limit is the largest size in bytes that the message may have, authenticator
+	// included; 0 = any. What cannot keep to it is not sent. It is the size of the
+	// question where that was not authenticated.
+	Limit int
 }
 
 // Ask puts a Request to the caller, who owes exactly one Answer. A repeated

@@ -63,11 +63,11 @@ type Auth uint8
 
 // Auth results. The zero value is invalid.
 const (
-	AuthInvalid      Auth = iota
-	AuthOK                // verified with a key of this peer and direction
-	AuthFailed            // an authenticator that does not verify, or an unknown SPI
-	AuthAbsent            // none, and the peer has a key
-	AuthNotRequired       // none, and the configuration accepts that
+	AuthInvalid     Auth = iota
+	AuthOK               // verified with a key of this peer and direction
+	AuthFailed           // an authenticator that does not verify, or an unknown SPI
+	AuthAbsent           // none, and the peer has a key
+	AuthNotRequired      // none, and the configuration accepts that
 )
 
 // Order is the durable part of the ordering state of one (VM, sender): what an
