@@ -166,12 +166,12 @@ func (s *Server) step(ctx context.Context, now time.Time, e Event) {
 			s.report(eff.Changes, errs)
 			s.step(ctx, now, Programmed{ID: eff.ID, Errs: errs})
 		case Persist:
-			// Not durable, yet the kernel has it: M replays it after a restart.
+			s.metrics.setRoutes(len(s.core.routes))
 			if err := s.store.Save(eff); err != nil {
 				s.metrics.storeErrors.Inc()
-				s.log.Error("saving routes", "err", err)
+				s.log.Error("saving routes: not answered, the management node will ask again", "err", err)
+				return // nothing is acknowledged that is not durable
 			}
-			s.metrics.setRoutes(len(s.core.routes))
 		case registration.Count:
 			s.metrics.messages.WithLabelValues(eff.Name).Inc()
 		case registration.PeerUp:
