@@ -2,7 +2,6 @@ package haltest
 
 import (
 	"errors"
-	"net/netip"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 )
@@ -280,10 +279,5 @@ func checkCapabilities(s *stand) {
 		if f.Answer != hwabstraction.Yes && f.Reason == "" {
 			s.Errorf("%s is %s without a reason", f.Feature, f.Answer)
 		}
-	}
-	// The same rule in both spellings has one ID.
-	a := netip.PrefixFrom(s.vmRange.Addr().Next(), s.vmRange.Bits())
-	if got, want := (hwabstraction.Unreachable{Prefix: a}).ID(), (hwabstraction.Unreachable{Prefix: s.vmRange}).ID(); got != want {
-		s.Errorf("ID of an unmasked prefix: %s, want %s", got, want)
 	}
 }

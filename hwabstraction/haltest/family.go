@@ -6,8 +6,8 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-// comparable lets go-cmp compare addresses and prefixes.
-var comparable = gocmp.Options{
+// byValue lets go-cmp compare addresses and prefixes.
+var byValue = gocmp.Options{
 	gocmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	gocmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }

@@ -174,7 +174,7 @@ func (s *stand) expectRules(want ...hwabstraction.RuleStatus) {
 	if len(want) == 0 && len(got) == 0 {
 		return
 	}
-	if diff := gocmp.Diff(want, got, comparable); diff != "" {
+	if diff := gocmp.Diff(want, got, byValue); diff != "" {
 		s.Fatalf("rules (-want +got):\n%s", diff)
 	}
 }
