@@ -1,0 +1,267 @@
+package inventory
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/dpmip/dpmip/internal/strictconf"
+	"github.com/dpmip/dpmip/mobility"
+)
+
+// builder checks a file and remembers who claimed what, to name both sides of
+// a clash.
+type builder struct {
+	src      *strictconf.Source
+	inv      *Inventory
+	spis     map[uint32]string
+	prefixes []claim
+}
+
+// claim is a prefix and the key where it stands.
+type claim struct {
+	prefix netip.Prefix
+	key    string
+}
+
+func build(f *file, src *strictconf.Source) (*Inventory, error) {
+	b := builder{src: src, spis: map[uint32]string{}, inv: &Inventory{
+		Hypervisors: map[string]*Hypervisor{}, Routers: map[string]*Router{},
+		VMs: map[mobility.VMID]*VM{}, locators: map[netip.Addr]string{},
+	}}
+	for i := range f.Hypervisors {
+		if err := b.hypervisor(fmt.Sprintf("hypervisor[%d]", i), &f.Hypervisors[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range f.Routers {
+		if err := b.router(fmt.Sprintf("router[%d]", i), &f.Routers[i]); err != nil {
+			return nil, err
+		}
+	}
+	for _, step := range []func(*file) error{b.references, b.vms, b.policy, b.times} {
+		if err := step(f); err != nil {
+			return nil, err
+		}
+	}
+	return b.inv, nil
+}
+
+func (b *builder) hypervisor(at string, t *hypervisorTable) error {
+	locators, err := b.peer(at, t.Name, t.Locators)
+	if err != nil {
+		return err
+	}
+	keys, err := b.keys(at, t.Keys)
+	if err != nil {
+		return err
+	}
+	h := &Hypervisor{Name: t.Name, Locators: locators, Router: t.Router, Keys: keys}
+	for i, p := range t.Ranges {
+		if err := b.claim(fmt.Sprintf("%s.ranges[%d]", at, i), p.Prefix); err != nil {
+			return err
+		}
+		h.Ranges = append(h.Ranges, p.Prefix)
+		b.inv.ranges = append(b.inv.ranges, homed{p.Prefix, t.Name})
+	}
+	for i, p := range t.Pools {
+		key := fmt.Sprintf("%s.pools[%d]", at, i)
+		if p.Addr().Is6() && p.Bits() > 96 {
+			return b.src.Errorf(key, "%s is too narrow for checksum-neutral addresses, want /96 or wider", p)
+		}
+		if err := b.claim(key, p.Prefix); err != nil {
+			return err
+		}
+		h.Pools = append(h.Pools, p.Prefix)
+	}
+	b.inv.Hypervisors[t.Name] = h
+	return nil
+}
+
+func (b *builder) router(at string, t *routerTable) error {
+	if !slices.Contains([]string{"tor", "spine", "border"}, t.Role) {
+		return b.src.Errorf(at+".role", "%q is not a role, want tor, spine or border", t.Role)
+	}
+	locators, err := b.peer(at, t.Name, t.Locators)
+	if err != nil {
+		return err
+	}
+	keys, err := b.keys(at, t.Keys)
+	if err != nil {
+		return err
+	}
+	b.inv.Routers[t.Name] = &Router{Name: t.Name, Role: t.Role, Locators: locators, Uplinks: t.Uplinks, Keys: keys}
+	return nil
+}
+
+// peer checks what hypervisors and routers share: the name and the locators.
+func (b *builder) peer(at, name string, locators []strictconf.Addr) ([]netip.Addr, error) {
+	if name == "" {
+		return nil, b.src.Errorf(at+".name", "is empty")
+	}
+	if _, taken := b.inv.Locator(name); taken {
+		return nil, b.src.Errorf(at+".name", "%q is used twice", name)
+	}
+	if len(locators) == 0 {
+		return nil, b.src.Errorf(at+".locators", "is empty, want at least one address")
+	}
+	var list []netip.Addr
+	for i, l := range locators {
+		key := fmt.Sprintf("%s.locators[%d]", at, i)
+		if l.IsUnspecified() || l.IsMulticast() || l.IsLinkLocalUnicast() {
+			return nil, b.src.Errorf(key, "%s cannot be a locator", l)
+		}
+		if other := b.inv.locators[l.Addr]; other != "" {
+			return nil, b.src.Errorf(key, "%s is already a locator of %q", l, other)
+		}
+		b.inv.locators[l.Addr] = name
+		list = append(list, l.Addr)
+	}
+	v6, v4 := mobility.SplitFamilies(list)
+	return append(v6, v4...), nil
+}
+
+// claim refuses a prefix that overlaps one claimed before.
+func (b *builder) claim(key string, p netip.Prefix) error {
+	for _, c := range b.prefixes {
+		if c.prefix.Overlaps(p) {
+			return b.src.Errorf(key, "%s overlaps %s of %s (line %d)", p, c.prefix, c.key, b.src.Line(c.key))
+		}
+	}
+	b.prefixes = append(b.prefixes, claim{p, key})
+	return nil
+}
+
+func (b *builder) keys(at string, tables []keyTable) ([]Key, error) {
+	var keys []Key
+	for i, t := range tables {
+		key := fmt.Sprintf("%s.keys[%d]", at, i)
+		for name, spi := range map[string]uint32{"send": t.Send, "receive": t.Receive} {
+			if spi < 256 {
+				return nil, b.src.Errorf(key+"."+name, "SPI %d is reserved, want 256 or more", spi)
+			}
+		}
+		for _, d := range []struct {
+			name string
+			spi  uint32
+		}{{"send", t.Send}, {"receive", t.Receive}} {
+			if other := b.spis[d.spi]; other != "" {
+				return nil, b.src.Errorf(key+"."+d.name, "SPI %d is already %s (line %d): one SPI belongs to one direction of one pair of peers", d.spi, other, b.src.Line(other))
+			}
+			b.spis[d.spi] = key + "." + d.name
+		}
+		algorithm := t.Algorithm
+		switch algorithm {
+		case "":
+			algorithm = "hmac-sha256"
+		case "hmac-sha256", "hmac-sha1-96":
+		default:
+			return nil, b.src.Errorf(key+".algorithm", "%q is not known, want hmac-sha256 or hmac-sha1-96", algorithm)
+		}
+		keys = append(keys, Key{Send: t.Send, Receive: t.Receive, Algorithm: algorithm, Secret: t.Key.Bytes()})
+	}
+	return keys, nil
+}
+
+// references checks every name that stands for a router or hypervisor.
+func (b *builder) references(f *file) error {
+	for i, h := range f.Hypervisors {
+		if h.Router != "" && b.inv.Routers[h.Router] == nil {
+			return b.src.Errorf(fmt.Sprintf("hypervisor[%d].router", i), "no router is called %q", h.Router)
+		}
+	}
+	for i, r := range f.Routers {
+		for j, up := range r.Uplinks {
+			key := fmt.Sprintf("router[%d].uplinks[%d]", i, j)
+			switch {
+			case up == r.Name:
+				return b.src.Errorf(key, "%q cannot be its own uplink", up)
+			case b.inv.Routers[up] == nil:
+				return b.src.Errorf(key, "no router is called %q", up)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *builder) names(key string, names []string) error {
+	for i, n := range names {
+		if b.inv.Hypervisors[n] == nil {
+			return b.src.Errorf(fmt.Sprintf("%s[%d]", key, i), "no hypervisor is called %q", n)
+		}
+	}
+	return nil
+}
+
+func (b *builder) vms(f *file) error {
+	for i, v := range f.VMs {
+		at := fmt.Sprintf("vm[%d]", i)
+		if b.inv.VMs[v.ID] != nil {
+			return b.src.Errorf(at+".id", "%s is listed twice", v.ID)
+		}
+		if err := b.names(at+".hypervisors", v.Hypervisors); err != nil {
+			return err
+		}
+		b.inv.VMs[v.ID] = &VM{ID: v.ID, Hypervisors: v.Hypervisors}
+	}
+	return nil
+}
+
+func (b *builder) policy(f *file) error {
+	p := &f.Policy
+	out := Policy{
+		Tickets: p.Tickets == nil || *p.Tickets, AllowUnknownVMs: p.AllowUnknownVMs,
+		AdoptHigherEpochs: p.AdoptHigherEpochs, AcceptUnauthenticated: p.AcceptUnauthenticated,
+		Defaults: mobility.MoveOptions{
+			Mode:      orElse(p.Defaults.Mode, mobility.ModeHot),
+			Addresses: orElse(p.Defaults.Addresses, mobility.AddressesKeep),
+			Redirect:  orElse(p.Defaults.Redirect, mobility.RedirectTranslated),
+			New:       orElse(p.Defaults.New, mobility.PolicyRedirect),
+		},
+	}
+	if err := out.Defaults.Validate(); err != nil {
+		return b.src.Errorf("policy.defaults", "%v", err)
+	}
+	for i, r := range p.Allow {
+		at := fmt.Sprintf("policy.allow[%d]", i)
+		if err := b.names(at+".from", r.From); err != nil {
+			return err
+		}
+		if err := b.names(at+".to", r.To); err != nil {
+			return err
+		}
+		out.Rules = append(out.Rules, MoveRule(r))
+	}
+	b.inv.Policy = out
+	return nil
+}
+
+func (b *builder) times(f *file) error {
+	l, t := &f.Lifetimes, &f.Timers
+	b.inv.Lifetimes = Lifetimes{
+		Binding: orD(l.Binding, 10*time.Minute), Redirect: orD(l.Redirect, 10*time.Minute), Route: orD(l.Route, 10*time.Minute),
+		Prepare: orD(l.Prepare, time.Minute), Grace: orD(l.Grace, 10*time.Second),
+		Quarantine: orD(l.Quarantine, time.Minute), History: orD(l.History, 720*time.Hour),
+	}
+	b.inv.Timers = Timers{
+		FirstRetry: orD(t.FirstRetry, 20*time.Millisecond), Retry: orD(t.Retry, 20*time.Millisecond), MaxRetry: orD(t.MaxRetry, 32*time.Second),
+		Heartbeat: orD(t.Heartbeat, time.Second), Misses: orElse(t.Misses, 3), Window: orD(t.Window, 2*time.Second),
+	}
+	for name, d := range map[string]time.Duration{"binding": l.Binding.D(), "redirect": l.Redirect.D(), "route": l.Route.D(), "prepare": l.Prepare.D()} {
+		if d != 0 && (d < mobility.LifetimeUnit || d > 0xffff*mobility.LifetimeUnit) {
+			return b.src.Errorf("lifetimes."+name, "%v does not fit the wire, want 4s to %v", d, 0xffff*mobility.LifetimeUnit)
+		}
+	}
+	return nil
+}
+
+func orElse[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func orD(v strictconf.Duration, def time.Duration) time.Duration { return orElse(v.D(), def) }
