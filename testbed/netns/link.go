@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,7 +21,10 @@ type End struct {
 }
 
 // Veth makes a pair with its ends in two namespaces, both up. A zero mtu means
-// 1500. Nothing is ever created in the host's namespace.
+// 1500. Like a real link it keeps the order of each flow: its receive side is
+// steered by flow (RPS), for a veth left to itself processes a frame on the CPU
+// that sent it and so reorders whenever a sender changes CPU. Nothing is ever
+// created in the host's namespace.
 func Veth(a, b End, mtu int) error {
 	if mtu == 0 {
 		mtu = 1500
@@ -32,10 +39,38 @@ func Veth(a, b End, mtu int) error {
 	if err := a.NS.nl.LinkAdd(veth); err != nil {
 		return fmt.Errorf("netns: veth %s:%s - %s:%s: %w", a.NS.name, a.Name, b.NS.name, b.Name, err)
 	}
-	if err := b.NS.SetUp(b.Name); err != nil {
+	for _, e := range []End{b, a} {
+		if err := e.NS.keepOrder(e.Name); err != nil {
+			return err
+		}
+		if err := e.NS.SetUp(e.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepOrder steers a link's received frames to a CPU chosen by flow.
+func (n *NS) keepOrder(link string) error {
+	sys, err := n.sysfs()
+	if err != nil {
 		return err
 	}
-	return a.NS.SetUp(a.Name)
+	path := filepath.Join(sys, "class/net", link, "queues/rx-0/rps_cpus")
+	if err := os.WriteFile(path, []byte(cpuMask(runtime.NumCPU())), 0o644); err != nil {
+		return fmt.Errorf("netns: %s: keep order on %s: %w", n.name, link, err)
+	}
+	return nil
+}
+
+// cpuMask is the kernel's notation for the first n CPUs.
+func cpuMask(n int) string {
+	var words []string
+	for ; n > 32; n -= 32 {
+		words = append(words, "ffffffff")
+	}
+	words = append([]string{fmt.Sprintf("%x", uint32(1<<n-1))}, words...)
+	return strings.Join(words, ",")
 }
 
 // Link finds a link by name.

@@ -80,13 +80,16 @@ func (s *Set) NS(name string) *NS {
 
 // MountBPF mounts a bpffs of its own at Dir()/rel, for the pins of one node.
 // It outlives the node's processes and goes with the Set.
-func (s *Set) MountBPF(rel string) (string, error) {
+func (s *Set) MountBPF(rel string) (string, error) { return s.mount("bpf", rel) }
+
+// mount mounts a file system without a device at Dir()/rel, until Close.
+func (s *Set) mount(kind, rel string) (string, error) {
 	path := filepath.Join(s.dir, rel)
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return "", fmt.Errorf("netns: %w", err)
 	}
-	if err := unix.Mount("bpf", path, "bpf", 0, ""); err != nil {
-		return "", fmt.Errorf("netns: mount bpffs at %s: %w", path, err)
+	if err := unix.Mount(kind, path, kind, 0, ""); err != nil {
+		return "", fmt.Errorf("netns: mount %s at %s: %w", kind, path, err)
 	}
 	s.mu.Lock()
 	s.mounts = append(s.mounts, path)
@@ -111,13 +114,13 @@ func (s *Set) Close() error {
 		errs = append(errs, killMembers(n.path))
 	}
 	s.spawn.stop()
-	for _, n := range spaces {
-		errs = append(errs, n.release())
-	}
 	for i := len(mounts) - 1; i >= 0; i-- {
 		if err := unix.Unmount(mounts[i], unix.MNT_DETACH); err != nil {
 			errs = append(errs, fmt.Errorf("netns: unmount %s: %w", mounts[i], err))
 		}
+	}
+	for _, n := range spaces {
+		errs = append(errs, n.release())
 	}
 	errs = append(errs, os.RemoveAll(s.dir), s.lock.Close())
 	return errors.Join(errs...)
