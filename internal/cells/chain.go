@@ -14,10 +14,10 @@ const commitMark = uint64(0xd1a1_c0de)
 // write puts a record, key first, into free cells and publishes it. The caller
 // has made sure that there are enough. Nothing refers to the chain before its
 // last store, that of the commit word, which orders all the others before it.
-func (t *Table) write(record []byte, keyLen int) (head uint32) {
+func (t *Table) write(hash uint32, record []byte, keyLen int) (head uint32) {
 	le := binary.LittleEndian
 	t.generation++
-	head = t.take()
+	head = t.take(t.home(hash))
 	var fixed [headFixed - 8]byte
 	le.PutUint16(fixed[4:], uint16(keyLen))
 	le.PutUint16(fixed[6:], uint16(len(record)))
@@ -28,7 +28,7 @@ func (t *Table) write(record []byte, keyLen int) (head uint32) {
 		record = record[len(part):]
 		next := uint32(0)
 		if len(record) > 0 {
-			next = t.take() + 1
+			next = t.take(cur) + 1
 		}
 		le.PutUint32(fixed[:], next)
 		c := t.cell(cur)
@@ -45,9 +45,9 @@ func (t *Table) write(record []byte, keyLen int) (head uint32) {
 	return head
 }
 
-// take allocates a cell.
-func (t *Table) take() uint32 {
-	i := t.free.alloc()
+// take allocates a cell, as soon after near as possible.
+func (t *Table) take(near uint32) uint32 {
+	i := t.free.alloc(near)
 	t.stored()
 	return i
 }

@@ -34,5 +34,12 @@
 // and the higher generation wins. Delete is one store of 0. Bitmap and index
 // are only hints that Open builds anew.
 //
+// # Placement
+//
+// The head of a key is put into one of two neighbouring cells that follow from
+// its hash, its home, if one of them is free, and otherwise as close behind it as
+// possible. A lookup reads the home first and the index only where that fails:
+// in a large area it is the cache misses that cost.
+//
 // All integers are little-endian, as are the machines this runs on.
 package cells

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"hash/maphash"
 	"math"
 	"unsafe"
 
@@ -23,6 +22,7 @@ const (
 	tailRoom  = CellSize - tailFixed
 
 	headerSize    = 128
+	kindAt        = 40                                // of the header: its word for the kind
 	formatMagic   = uint64(0x31_53_4c_4c_45_43_50_44) // "DPCELLS1"
 	formatVersion = 1
 )
@@ -95,12 +95,14 @@ func AreaSize(kind Kind, cells int) int64 {
 //	12 cell size   u32
 //	16 cells       u32
 //	20 tag         4 bytes
-//	24 checksum    u32 over 8..24
-//	32 kind        u64: version (16 bits), maximal record (16), CRC-32C (32) of the other 4 bytes
+//	24 seed        u64 of the hash
+//	32 checksum    u32 over 8..32
+//	40 kind        u64: version (16 bits), maximal record (16), CRC-32C (32) of the other 4 bytes
 //
 // The kind is one word, so that a newer program can raise it in one store.
 type header struct {
 	version, cellSize, cells uint32
+	seed                     uint64
 	kind                     Kind
 }
 
@@ -112,8 +114,9 @@ func (h header) encode() [headerSize]byte {
 	le.PutUint32(b[12:], h.cellSize)
 	le.PutUint32(b[16:], h.cells)
 	copy(b[20:], h.kind.Tag[:])
-	le.PutUint32(b[24:], crc32.Checksum(b[8:24], castagnoli))
-	le.PutUint64(b[32:], h.kind.word())
+	le.PutUint64(b[24:], h.seed)
+	le.PutUint32(b[32:], crc32.Checksum(b[8:32], castagnoli))
+	le.PutUint64(b[kindAt:], h.kind.word())
 	return b
 }
 
@@ -129,15 +132,15 @@ func decodeHeader(b []byte) (header, error) {
 	if m := le.Uint64(b); m != formatMagic {
 		return header{}, fmt.Errorf("cells: magic %#x, want %#x: %w", m, formatMagic, hwabstraction.ErrRegionCorrupt)
 	}
-	if le.Uint32(b[24:]) != crc32.Checksum(b[8:24], castagnoli) {
+	if le.Uint32(b[32:]) != crc32.Checksum(b[8:32], castagnoli) {
 		return header{}, fmt.Errorf("cells: header checksum: %w", hwabstraction.ErrRegionCorrupt)
 	}
-	h := header{version: le.Uint32(b[8:]), cellSize: le.Uint32(b[12:]), cells: le.Uint32(b[16:])}
+	h := header{version: le.Uint32(b[8:]), cellSize: le.Uint32(b[12:]), cells: le.Uint32(b[16:]), seed: le.Uint64(b[24:])}
 	if h.version > formatVersion {
 		return header{}, fmt.Errorf("cells: format %d, this program reads up to %d: %w", h.version, formatVersion, hwabstraction.ErrRegionVersion)
 	}
-	h.kind = Kind{Tag: [4]byte(b[20:24]), Version: le.Uint16(b[32:]), MaxRecord: int(le.Uint16(b[34:]))}
-	if h.kind.word() != le.Uint64(b[32:]) {
+	h.kind = Kind{Tag: [4]byte(b[20:24]), Version: le.Uint16(b[kindAt:]), MaxRecord: int(le.Uint16(b[kindAt+2:]))}
+	if h.kind.word() != le.Uint64(b[kindAt:]) {
 		return header{}, fmt.Errorf("cells: checksum of the kind: %w", hwabstraction.ErrRegionCorrupt)
 	}
 	return h, nil
@@ -176,10 +179,9 @@ func divide(area []byte, kind Kind) (*Table, error) {
 	return &Table{
 		geometry: g, maxRecord: kind.MaxRecord, reserve: reserve,
 		scratch: make([]byte, 0, kind.MaxRecord), record: make([]byte, 0, kind.MaxRecord),
-		seed: maphash.MakeSeed(),
 
 		head:  area[:headerSize],
-		magic: &words(0, 1)[0], kind: &words(32, 1)[0],
+		magic: &words(0, 1)[0], kind: &words(kindAt, 1)[0],
 		free:  bitmap{words: words(g.bitmapAt, g.words), full: words(g.bitmapAt+8*g.words, g.summary), size: g.cells},
 		index: index{slots: words(g.indexAt, g.buckets)},
 		cells: area[g.cellsAt : g.cellsAt+g.cells*CellSize],

@@ -2,6 +2,7 @@ package cells
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"sync/atomic"
 )
 
@@ -15,7 +16,8 @@ func Format(area []byte, kind Kind) (*Table, error) {
 	// Without its magic the area is nothing, at whatever point this is cut off.
 	atomic.StoreUint64(t.magic, 0)
 	clear(area[8:])
-	h := header{version: formatVersion, kind: kind, cellSize: CellSize, cells: uint32(t.geometry.cells)}.encode()
+	t.seed = rand.Uint64()
+	h := header{version: formatVersion, kind: kind, cellSize: CellSize, cells: uint32(t.geometry.cells), seed: t.seed}.encode()
 	copy(area[8:], h[8:])
 	atomic.StoreUint64(t.magic, formatMagic)
 	t.free.reset()
@@ -46,6 +48,7 @@ func Open(area []byte, kind Kind, accept func(key, value []byte) bool) (*Table, 
 	if err := h.check(kind, t.geometry); err != nil {
 		return nil, err
 	}
+	t.seed = h.seed
 	t.recover(accept)
 	if h.kind != kind { // an older program's; from now on it may hold what that one cannot read
 		atomic.StoreUint64(t.kind, kind.word())
@@ -88,8 +91,8 @@ func (t *Table) claim(head uint32, n int) bool {
 // adopt enters a claimed entry into the index. Where two versions of one entry
 // exist the newer one stays.
 func (t *Table) adopt(head uint32, key []byte) {
-	hash := t.hash(key)
-	slot, found := t.find(hash, key)
+	hash := hashOf(t.seed, key)
+	slot, found := t.index.find(hash, func(head uint32) bool { return t.holds(head, key) })
 	t.generation = max(t.generation, t.generationOf(head))
 	if !found {
 		t.index.set(slot, hash, head)

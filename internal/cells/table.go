@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/maphash"
 	"sync/atomic"
 	"unsafe"
 
@@ -22,7 +21,7 @@ type Table struct {
 	index    index
 	cells    []byte
 
-	seed       maphash.Seed // of the index, which does not outlive the process
+	seed       uint64 // of the hash
 	maxRecord  int
 	reserve    int    // cells kept free, so that an update always finds room
 	generation uint64 // of the last entry written
@@ -69,11 +68,11 @@ func (t *Table) SetStoreHook(fn func()) { t.hook = fn }
 // Get gives the value of key, valid until the next call of any method. The
 // error is ErrRegionCorrupt if the entry is there but damaged.
 func (t *Table) Get(key []byte) (value []byte, found bool, err error) {
-	slot, found := t.find(t.hash(key), key)
+	head, found := t.find(hashOf(t.seed, key), key)
 	if !found {
 		return nil, false, nil
 	}
-	record, keyLen, err := t.load(t.index.head(slot), t.scratch)
+	record, keyLen, err := t.load(head, t.scratch)
 	if err != nil {
 		return nil, false, err
 	}
@@ -91,19 +90,18 @@ func (t *Table) Put(key, value []byte) error {
 	if n > t.maxRecord {
 		return fmt.Errorf("cells: record of %d bytes, want at most %d", n, t.maxRecord)
 	}
-	hash := t.hash(key)
-	slot, found := t.find(hash, key)
-	var old uint32
+	hash := hashOf(t.seed, key)
+	old, found := t.find(hash, key)
 	held := 0 // cells of the old value
 	if found {
-		old = t.index.head(slot)
 		held = t.chainLen(old)
 	}
 	if free, need := t.free.free(), CellsFor(n); need > free || need > held && free-(need-held) < t.reserve {
 		return fmt.Errorf("cells: %d of %d cells in use, %d kept for updates: %w", t.free.used, t.free.size, t.reserve, hwabstraction.ErrRegionFull)
 	}
 	t.record = append(append(t.record[:0], key...), value...)
-	t.index.set(slot, hash, t.write(t.record, len(key)))
+	slot, _ := t.index.find(hash, func(head uint32) bool { return found && head == old })
+	t.index.set(slot, hash, t.write(hash, t.record, len(key)))
 	t.stored()
 	if found {
 		t.retire(old)
@@ -115,11 +113,12 @@ func (t *Table) Put(key, value []byte) error {
 
 // Delete removes key and says whether it was there.
 func (t *Table) Delete(key []byte) bool {
-	slot, found := t.find(t.hash(key), key)
+	hash := hashOf(t.seed, key)
+	head, found := t.find(hash, key)
 	if !found {
 		return false
 	}
-	head := t.index.head(slot)
+	slot, _ := t.index.find(hash, func(h uint32) bool { return h == head })
 	t.index.remove(slot)
 	t.stored()
 	t.retire(head)
@@ -142,14 +141,34 @@ func (t *Table) Range(fn func(key, value []byte) bool) {
 	}
 }
 
-func (t *Table) hash(key []byte) uint32 { return uint32(maphash.Bytes(t.seed, key) >> 32) }
+// home is the first of the two cells where the head of a key is looked for, and
+// put if one of them is free. Two, because an update needs a second one.
+func (t *Table) home(hash uint32) uint32 {
+	return uint32(uint64(hash)*uint64(t.free.size/2)>>32) * 2
+}
 
-func (t *Table) find(hash uint32, key []byte) (slot int, found bool) {
-	return t.index.find(hash, func(head uint32) bool {
-		c := t.cell(head)
-		n := int(binary.LittleEndian.Uint16(c[12:]))
-		return n == len(key) && bytes.Equal(c[headFixed:headFixed+n], key)
-	})
+// find gives the head cell of key. Most are at home, which saves the index and
+// with it one of two cache misses; that is what a lookup costs in a large area.
+func (t *Table) find(hash uint32, key []byte) (head uint32, found bool) {
+	home := t.home(hash)
+	if t.holds(home, key) {
+		return home, true
+	}
+	if t.holds(home+1, key) {
+		return home + 1, true
+	}
+	slot, found := t.index.find(hash, func(head uint32) bool { return t.holds(head, key) })
+	if !found {
+		return 0, false
+	}
+	return t.index.head(slot), true
+}
+
+// holds says whether cell i is a head with that key.
+func (t *Table) holds(i uint32, key []byte) bool {
+	c := t.cell(i)
+	return int(binary.LittleEndian.Uint16(c[12:])) == len(key) && bytes.Equal(c[headFixed:headFixed+len(key)], key) &&
+		t.commit(i).Load() != 0
 }
 
 func (t *Table) cell(i uint32) *[CellSize]byte {

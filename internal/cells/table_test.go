@@ -46,8 +46,8 @@ func sound(t *testing.T, tab *Table) {
 		if err != nil {
 			t.Fatalf("slot %d: %v", slot, err)
 		}
-		if got, found := tab.find(tab.hash(rec[:keyLen]), rec[:keyLen]); !found || got != slot {
-			t.Fatalf("key in slot %d is found in %d, %v", slot, got, found)
+		if head, found := tab.find(hashOf(tab.seed, rec[:keyLen]), rec[:keyLen]); !found || head != tab.index.head(slot) {
+			t.Fatalf("key with its head in cell %d is found in %d, %v", tab.index.head(slot), head, found)
 		}
 		for c, ok := tab.index.head(slot), true; ok; c, ok = tab.next(c) {
 			want.take(c)
@@ -264,8 +264,8 @@ func TestDamageAtRunTime(t *testing.T) {
 	if err := tab.Put(key, bytes.Repeat([]byte("x"), 300)); err != nil {
 		t.Fatal(err)
 	}
-	slot, _ := tab.find(tab.hash(key), key)
-	tab.cell(tab.index.head(slot))[60] ^= 1
+	head, _ := tab.find(hashOf(tab.seed, key), key)
+	tab.cell(head)[60] ^= 1
 	if _, found, err := tab.Get(key); !errors.Is(err, hwabstraction.ErrRegionCorrupt) {
 		t.Errorf("Get = %v, %v, want ErrRegionCorrupt", found, err)
 	}
