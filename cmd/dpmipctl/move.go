@@ -67,7 +67,7 @@ func (e *env) move() *cobra.Command {
 	c := &cobra.Command{
 		Use: "move", Short: "prepare or abort a move; --source-lost VM: commit without its source",
 		Args: func(_ *cobra.Command, args []string) error {
-			if lost != (len(args) == 1) {
+			if !lost || len(args) != 1 {
 				return usagef("move: want prepare, abort, or --source-lost VM --to HYPERVISOR --fenced-by WHO")
 			}
 			return nil
