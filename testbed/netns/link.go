@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -149,6 +150,25 @@ func (n *NS) SetNeighbour(link string, a netip.Addr, mac net.HardwareAddr) error
 	})
 	if err != nil {
 		return fmt.Errorf("netns: %s: neighbour %s on %s: %w", n.name, a, link, err)
+	}
+	return nil
+}
+
+// FlushNeighbours forgets every learnt neighbour of the namespace.
+func (n *NS) FlushNeighbours() error {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		known, err := n.nl.NeighList(0, family)
+		if err != nil {
+			return fmt.Errorf("netns: %s: neighbours: %w", n.name, err)
+		}
+		for _, k := range known {
+			if k.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0 {
+				continue
+			}
+			if err := n.nl.NeighDel(&k); err != nil && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("netns: %s: forget neighbour %s: %w", n.name, k.IP, err)
+			}
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type Route struct {
 	Dst         netip.Prefix
 	Via         netip.Addr
 	Dev         string
+	Src         netip.Addr // preferred source; invalid = the kernel's choice
 	Unreachable bool
 }
 
@@ -53,6 +54,9 @@ func (n *Node) kernelRoute(r Route) (*netlink.Route, error) {
 	k := &netlink.Route{Dst: netns.IPNet(r.Dst), Protocol: unix.RTPROT_STATIC, Table: unix.RT_TABLE_MAIN}
 	if r.Unreachable {
 		k.Type = unix.RTN_UNREACHABLE
+	}
+	if r.Src.IsValid() {
+		k.Src = r.Src.AsSlice()
 	}
 	if r.Via.IsValid() {
 		k.Gw = r.Via.AsSlice()
