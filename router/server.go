@@ -41,10 +41,11 @@ type Server struct {
 	sends   []registration.Send // gathered in one step
 }
 
-// NewServer wires a Server. Restored routes are programmed when Run starts.
-func NewServer(core *Core, fib FIB, store Store, send Sender, log *slog.Logger, m *Metrics) *Server {
+// NewServer wires a Server; see Loop.
+// The kernel's table is audited every resync.
+func NewServer(core *Core, fib FIB, store Store, send Sender, log *slog.Logger, m *Metrics, resync time.Duration) *Server {
 	return &Server{core: core, fib: fib, store: store, send: send, log: log, metrics: m,
-		work: make(chan func(time.Time)), changed: make(chan struct{}, 1), ready: make(chan struct{}), resync: 30 * time.Second}
+		work: make(chan func(time.Time)), changed: make(chan struct{}, 1), ready: make(chan struct{}), resync: resync}
 }
 
 // Changed is where a watcher of the kernel reports; it has room for one value.
@@ -91,10 +92,16 @@ func (s *Server) do(ctx context.Context, f func(time.Time)) bool {
 	return true
 }
 
-// Run owns the Core until ctx ends. restored are the changes that Core.Restore
-// gave; routes stay in the kernel when Run ends.
-func (s *Server) Run(ctx context.Context, restored []Change) error {
-	s.restore(restored)
+// Loop is the Server as a task.
+type Loop struct {
+	*Server
+	Restored []Change // what Core.Restore gave
+}
+
+// Run owns the Core until ctx ends. Routes stay in the kernel when it ends.
+func (l Loop) Run(ctx context.Context) error {
+	s := l.Server
+	s.restore(l.Restored)
 	close(s.ready)
 	timer := time.NewTimer(s.next(time.Now()))
 	defer timer.Stop()

@@ -138,7 +138,7 @@ func (f *FIB) message(a netip.Addr, hop nextHop, remove bool) rtnl.Change {
 // Refresh looks every locator up again, reads the kernel's table and mends
 // what differs. It returns what became of each address that needed anything.
 func (f *FIB) Refresh() ([]router.Moved, error) {
-	have, err := f.installed()
+	have, err := installed(f.handle)
 	if err != nil {
 		return nil, err
 	}
@@ -162,10 +162,10 @@ func (f *FIB) Refresh() ([]router.Moved, error) {
 }
 
 // installed reads our routes back from the kernel.
-func (f *FIB) installed() (map[netip.Addr]nextHop, error) {
+func installed(h *netlink.Handle) (map[netip.Addr]nextHop, error) {
 	out := map[netip.Addr]nextHop{}
 	for _, fam := range []int{unix.AF_INET6, unix.AF_INET} {
-		rs, err := f.handle.RouteListFiltered(fam, &netlink.Route{Protocol: rtnl.Protocol}, netlink.RT_FILTER_PROTOCOL)
+		rs, err := h.RouteListFiltered(fam, &netlink.Route{Protocol: rtnl.Protocol}, netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
 			return nil, fmt.Errorf("fib: reading the kernel's routes: %w", err)
 		}
@@ -184,16 +184,21 @@ func (f *FIB) installed() (map[netip.Addr]nextHop, error) {
 	return out, nil
 }
 
-// Installed tells what the kernel holds of ours right now: next hop and device
-// index by address.
-func (f *FIB) Installed() (map[netip.Addr]Installed, error) {
-	have, err := f.installed()
+// Read tells what the kernel holds of ours right now, in the calling thread's
+// namespace: next hop and device index by address.
+func Read() (map[netip.Addr]Installed, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("fib: %w", err)
+	}
+	defer h.Close()
+	have, err := installed(h)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[netip.Addr]Installed, len(have))
-	for a, h := range have {
-		out[a] = Installed{NextHop: h.via, Device: h.dev}
+	for a, hop := range have {
+		out[a] = Installed{NextHop: hop.via, Device: hop.dev}
 	}
 	return out, nil
 }

@@ -3,7 +3,6 @@ package fib
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -11,66 +10,82 @@ import (
 	"github.com/dpmip/dpmip/internal/rtnl"
 )
 
-// Watch tells when the kernel's routes or links change: it sends on changed,
-// which should have room for one value, without ever waiting; a change seen
-// while one is pending is part of it. Changes of our own routes by ourselves
-// are left out only where they cannot matter (additions). It ends with ctx, in
-// the network namespace it was started in.
+// Watch tells when the kernel's routes or links change, by a value on changed,
+// which has room for one: a change seen while one is pending is part of it.
+// Additions of our own routes are left out. Notices that the kernel had to drop
+// count as a change. It ends with ctx, in the network namespace it was started in.
 func Watch(ctx context.Context, changed chan<- struct{}) error {
+	for ctx.Err() == nil {
+		lost, err := watch(ctx, changed)
+		if err != nil {
+			return err
+		}
+		if lost {
+			tell(changed)
+		}
+	}
+	return nil
+}
+
+func tell(changed chan<- struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default:
+	}
+}
+
+// watch is one subscription; lost tells that the kernel dropped notices and a
+// new one is needed.
+func watch(ctx context.Context, changed chan<- struct{}) (lost bool, err error) {
 	stop := make(chan struct{})
-	var once sync.Once
-	halt := func() { once.Do(func() { close(stop) }) }
-	defer halt()
-	failed := make(chan error, 2)
-	onError := func(err error) {
+	failed := make(chan struct{}, 2)
+	onError := func(error) {
 		select {
-		case failed <- err:
+		case failed <- struct{}{}:
 		default:
 		}
 	}
 	routes := make(chan netlink.RouteUpdate, 1024)
-	links := make(chan netlink.LinkUpdate, 64)
 	if err := netlink.RouteSubscribeWithOptions(routes, stop, netlink.RouteSubscribeOptions{ErrorCallback: onError, ReceiveBufferSize: 4 << 20}); err != nil {
-		return fmt.Errorf("fib: watching routes: %w", err)
+		close(stop)
+		return false, fmt.Errorf("fib: watching routes: %w", err)
 	}
+	links := make(chan netlink.LinkUpdate, 64)
 	if err := netlink.LinkSubscribeWithOptions(links, stop, netlink.LinkSubscribeOptions{ErrorCallback: onError}); err != nil {
-		return fmt.Errorf("fib: watching links: %w", err)
+		close(stop)
+		go drain(routes)
+		return false, fmt.Errorf("fib: watching links: %w", err)
 	}
-	defer drain(routes, links)
-	defer halt()
+	defer func() {
+		close(stop)
+		go drain(routes)
+		go drain(links)
+	}()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			return fmt.Errorf("fib: watching the kernel: %w", err)
+			return false, nil
+		case <-failed:
+			return true, nil
 		case u, ok := <-routes:
-			if !ok {
-				return fmt.Errorf("fib: the kernel's route notices ended")
-			}
-			if u.Protocol == rtnl.Protocol && u.Type == unix.RTM_NEWROUTE {
-				continue
+			switch {
+			case !ok:
+				return true, nil
+			case u.Protocol == rtnl.Protocol && u.Type == unix.RTM_NEWROUTE:
+			default:
+				tell(changed)
 			}
 		case _, ok := <-links:
 			if !ok {
-				return fmt.Errorf("fib: the kernel's link notices ended")
+				return true, nil
 			}
-		}
-		select {
-		case changed <- struct{}{}:
-		default:
+			tell(changed)
 		}
 	}
 }
 
-// drain lets the library's goroutines finish: they send until they see stop.
-func drain(routes <-chan netlink.RouteUpdate, links <-chan netlink.LinkUpdate) {
-	go func() {
-		for range routes {
-		}
-	}()
-	go func() {
-		for range links {
-		}
-	}()
+// drain lets a goroutine of the library finish: it sends until it sees stop.
+func drain[T any](updates <-chan T) {
+	for range updates {
+	}
 }

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/internal/admin"
+	"github.com/dpmip/dpmip/internal/buildinfo"
+	"github.com/dpmip/dpmip/internal/task"
+	"github.com/dpmip/dpmip/mobility/registration"
+	"github.com/dpmip/dpmip/mobility/transport"
+	"github.com/dpmip/dpmip/router"
+	"github.com/dpmip/dpmip/router/fib"
+	"github.com/dpmip/dpmip/router/state"
+)
+
+// daemon holds what run needs open, in the order of opening.
+type daemon struct {
+	cfg      *config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	store    *state.File
+	fib      *fib.FIB
+	conn     *transport.Conn
+	server   *router.Server
+	restored []router.Change
+	ctx      context.Context // of the running tasks; set by run before any callback
+}
+
+func open(cfg *config, stderr io.Writer) (*daemon, error) {
+	d := &daemon{cfg: cfg, registry: prometheus.NewRegistry()}
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, step := range []func() error{d.logger(stderr), d.openStore, d.openFIB, d.openConn, d.openServer} {
+		if err := step(); err != nil {
+			d.close()
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *daemon) logger(w io.Writer) func() error {
+	return func() (err error) {
+		d.log, err = admin.Logger(w, d.cfg.LogFormat, d.cfg.LogLevel)
+		return err
+	}
+}
+
+func (d *daemon) openStore() (err error) {
+	if err := os.MkdirAll(d.cfg.StateDir.String(), 0o700); err != nil {
+		return err
+	}
+	d.store, err = state.Open(filepath.Join(d.cfg.StateDir.String(), "router.db"))
+	return err
+}
+
+func (d *daemon) openFIB() (err error) {
+	d.fib, err = fib.Open(d.cfg.Metric)
+	return err
+}
+
+func (d *daemon) openConn() error {
+	var locators []netip.Addr
+	for _, l := range d.cfg.Locators {
+		locators = append(locators, l.Addr)
+	}
+	conn, err := transport.Open(transport.Config{
+		Locators: locators, LockDir: d.cfg.StateDir.String(), Enterprise: d.cfg.Enterprise,
+		Unreachable: func(a netip.Addr) { d.server.Unreachable(d.ctx, router.Unreachable{Peer: a}) },
+	})
+	if err != nil {
+		return err
+	}
+	d.conn = conn
+	table, err := transport.NewTable(d.cfg.peers(), d.cfg.Insecure)
+	if err != nil {
+		return err
+	}
+	conn.SetPeers(table)
+	return nil
+}
+
+func (d *daemon) openServer() error {
+	restarts, err := d.store.Restarts()
+	if err != nil {
+		return err
+	}
+	var seed [8]byte
+	rand.Read(seed[:])
+	core, err := router.NewCore(router.Config{Node: d.cfg.node(binary.NativeEndian.Uint64(seed[:]), restarts), MaxRoutes: d.cfg.MaxRoutes})
+	if err != nil {
+		return err
+	}
+	routes, err := d.store.Load()
+	if err != nil {
+		return err
+	}
+	d.restored = core.Restore(routes)
+	d.registry.MustRegister(admin.Counters("dpmip_router_transport_total", "Mobility Header transport, by event.", d.conn.Counters))
+	d.server = router.NewServer(core, d.fib, d.store, d.conn, d.log, router.NewMetrics(d.registry), d.cfg.Timers.Resync.D())
+	return nil
+}
+
+// close lets go of everything that open has opened; routes stay.
+func (d *daemon) close() {
+	if d.conn != nil {
+		d.conn.Close()
+	}
+	if d.fib != nil {
+		d.fib.Close()
+	}
+	if d.store != nil {
+		d.store.Close()
+	}
+}
+
+func (d *daemon) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.ctx = ctx
+	loop := router.Loop{Server: d.server, Restored: d.restored}
+	tasks := []task.Task{
+		task.Signals(nil),
+		loop,
+		task.Func("kernel watch", func(ctx context.Context) error { return fib.Watch(ctx, d.server.Changed()) }),
+		task.Func("mobility transport", func(ctx context.Context) error {
+			return d.conn.Run(ctx, func(batch []registration.Inbound) { d.server.Handle(ctx, batch) })
+		}),
+		admin.Socket(d.cfg.Socket.String(), d.adminHandler()),
+	}
+	if d.cfg.Metrics != "" {
+		tasks = append(tasks, admin.TCP(d.cfg.Metrics, nil, admin.Health(d.registry, d.healthy)))
+	}
+	d.log.Info("dpmip-router starts", "version", buildinfo.Version(), "locators", d.cfg.Locators, "routes", len(d.restored))
+	return task.Group{Tasks: tasks, OnReady: func() {
+		d.log.Info("ready")
+		if err := task.Notify("READY=1"); err != nil {
+			d.log.Warn("telling systemd", "err", err)
+		}
+	}}.Run(ctx)
+}
+
+func (d *daemon) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(dpmipv1connect.NewRouterServiceHandler(&service{d: d}))
+	mux.Handle("/", admin.Health(d.registry, d.healthy))
+	return mux
+}
+
+// healthy is an error while a route that should be in the kernel is not.
+func (d *daemon) healthy(ctx context.Context) error {
+	routes, err := d.server.Routes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if r.Err != "" {
+			return fmt.Errorf("host route %s: %s", r.Address, r.Err)
+		}
+	}
+	return nil
+}
