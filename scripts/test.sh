@@ -1,0 +1,40 @@
+#!/bin/sh
+# Everything that must hold. usage: test.sh [long]
+# Ends with one line that counts, and fails if anything did.
+set -eu
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "make test makes network namespaces: run it as root" >&2; exit 1; }
+export CGO_ENABLED=0
+passed=0
+failed=0
+step() { # name command...
+	name=$1
+	shift
+	start=$(date +%s)
+	echo "=== $name"
+	if "$@"; then
+		passed=$((passed + 1))
+		echo "--- ok: $name ($(($(date +%s) - start)) s)"
+	else
+		failed=$((failed + 1))
+		echo "--- FAILED: $name"
+	fi
+}
+if [ "${1:-}" = long ]; then
+	step "build" make --no-print-directory build
+	step "full matrix" bin/dpmip-lab matrix --full
+	step "simulator, long" go test ./testbed/sim -run TestSchedules -count 1 -timeout 0 -seeds 20000
+	step "fuzzing, long" sh scripts/fuzz.sh 60s
+else
+	step "build" make --no-print-directory build
+	step "lint" sh scripts/lint.sh
+	step "arm64, static" sh scripts/arm64.sh
+	step "generated files" sh scripts/generated.sh
+	step "tests" go test -count 1 -timeout 20m ./...
+	step "fuzzing" sh scripts/fuzz.sh 3s
+	step "matrix" bin/dpmip-lab matrix
+	step "sabotage" bin/dpmip-lab sabotage
+	step "nothing left over" sh scripts/leftovers.sh
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
