@@ -1,32 +1,17 @@
 package nicmem
 
 import (
-	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/internal/killtest"
 )
 
-// writerPath in the environment makes the test binary a writer that runs until
-// it is killed.
-const writerPath = "NICMEM_TEST_WRITER_PATH"
-
-func TestMain(m *testing.M) {
-	if path := os.Getenv(writerPath); path != "" {
-		fmt.Fprintln(os.Stderr, write(path))
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { killtest.Main(m, write) }
 
 func killConfig(path string) Config {
 	return Config{Path: path, Size: 1 << 17, Areas: []AreaSpec{{Name: "journal"}}}
@@ -83,7 +68,14 @@ func TestKill(t *testing.T) {
 	path := config(t).Path
 	acked := map[string]uint32{}
 	for round := range 8 {
-		last := killWriter(t, path, 300+round*131, acked)
+		var last uint32
+		killtest.Kill(t, path, 300+round*131, func(line string) {
+			var key string
+			if _, err := fmt.Sscan(line, &key, &last); err != nil {
+				t.Fatalf("acknowledgement %q: %v", line, err)
+			}
+			acked[key] = last
+		})
 		r := mustOpen(t, killConfig(path))
 		if round == 0 && r.Origin() != hwabstraction.RegionAdopted {
 			t.Errorf("origin %v, want adopted", r.Origin())
@@ -118,46 +110,4 @@ func TestKill(t *testing.T) {
 		}
 		mustClose(t, r)
 	}
-}
-
-// killWriter runs a writer, kills it after n acknowledgements, and enters all
-// that it gave into acked. It returns the last version acknowledged.
-func killWriter(t *testing.T, path string, n int, acked map[string]uint32) (last uint32) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), writerPath+"="+path)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	watchdog := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer watchdog.Stop()
-	seen := 0
-	for lines := bufio.NewScanner(out); lines.Scan(); seen++ {
-		var key string
-		if _, err := fmt.Sscan(lines.Text(), &key, &last); err != nil {
-			t.Fatalf("acknowledgement %q: %v", lines.Text(), err) // lines this short are written whole
-		}
-		acked[key] = last
-		if seen == n {
-			if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				t.Fatal(err)
-			}
-		}
-	}
-	err = cmd.Wait()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL || seen < n {
-		t.Fatalf("the writer ended after %d acknowledgements with %v: %s", seen, err, stderr.String())
-	}
-	return last
 }
