@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -64,6 +66,15 @@ func setUp(addrs []netip.Addr) error {
 		n := &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 		if err := h.AddrAdd(lo, &netlink.Addr{IPNet: n, Flags: unix.IFA_F_NODAD}); err != nil {
 			return err
+		}
+		if a.Is4() {
+			continue
+		}
+		// The kernel adds an IPv6 address's local route some time later; until
+		// then packets to it are lost.
+		local := &netlink.Route{LinkIndex: lo.Attrs().Index, Dst: n, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL}
+		if err := h.RouteAdd(local); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("route to %s: %w", a, err)
 		}
 	}
 	return nil
