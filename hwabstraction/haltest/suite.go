@@ -2,6 +2,7 @@ package haltest
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -27,7 +28,8 @@ func Run(t *testing.T, open func(t *testing.T) Rig) {
 		name   string
 		checks []check
 	}{
-		{"rules", ruleChecks},
+		{"rules", ruleChecks}, {"groups", groupChecks}, {"hold", holdChecks},
+		{"forward", forwardChecks}, {"guard", guardChecks}, {"policy", policyChecks},
 	}
 	for _, f := range []family{family6, family4} {
 		for _, g := range groups {
@@ -52,6 +54,9 @@ type stand struct {
 	reopen func(testing.TB) hwabstraction.Device
 	fabric Port
 	vm     []Port
+
+	gateways     map[string]MAC // of VM ports, as learned
+	gatewayAsker netip.Addr     // the VM address that asks for a gateway by ARP
 }
 
 func newStand(t *testing.T, f family, r Rig) *stand {
