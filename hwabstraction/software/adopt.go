@@ -1,0 +1,174 @@
+package software
+
+import (
+	"errors"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+)
+
+// adopt reads what an earlier process left in the pinned maps. Slots that were
+// written but never published, or not cleared after they went, are freed.
+func (d *Device) adopt() error {
+	journal := newSlotJournal(d)
+	d.journal = journal
+	if d.cfg.Journal != nil {
+		d.journal = d.cfg.Journal
+	}
+	d.adoptGroups()
+	d.slots = allocator{next: 1, size: uint32(len(d.tables.rules.at))} // 0 = no rule
+	for ; d.slots.next < d.slots.size; d.slots.next++ {
+		at := d.slots.next
+		s := &d.tables.rules.at[at]
+		if s.Used == 0 {
+			break
+		}
+		if s.Kind == 0 {
+			d.slots.free = append(d.slots.free, at)
+			continue
+		}
+		keep, err := d.adoptSlot(journal, at, s)
+		if err != nil {
+			return err
+		}
+		if !keep {
+			s.clear()
+			d.slots.free = append(d.slots.free, at)
+		}
+	}
+	d.dropEmptyGroups()
+	return d.adoptRoutes()
+}
+
+func (d *Device) adoptGroups() {
+	d.insts = allocator{size: uint32(len(d.tables.groups.at))}
+	for ; d.insts.next < d.insts.size; d.insts.next++ {
+		s := &d.tables.groups.at[d.insts.next]
+		switch s.Used {
+		case instNever:
+			return
+		case instFree:
+			d.insts.free = append(d.insts.free, d.insts.next)
+		default:
+			d.serial = max(d.serial, s.Serial)
+			d.index[s.stamp()] = &group{at: d.insts.next, slot: s}
+		}
+	}
+}
+
+func (d *Device) adoptSlot(j *slotJournal, at uint32, s *ruleSlot) (bool, error) {
+	switch hwabstraction.Kind(s.Kind) {
+	case hwabstraction.KindRedirect, hwabstraction.KindDeliver:
+		return d.adoptIndexed(at, s)
+	case hwabstraction.KindEgress:
+		var now uint32
+		err := d.tables.Sources.Lookup(egressKey{Addr: s.Addr, Ifindex: s.Ifindex}, &now)
+		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && now != at {
+			return false, nil
+		}
+		d.sources[hwabstraction.EgressID(s.port(), s.Addr.addr())] = at
+		d.opened[s.Ifindex]++
+		d.zoneRefs[s.Addr.addr()]++
+		return true, err
+	case hwabstraction.KindTrap:
+		var now uint32
+		err := d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Proto: uint32(s.Proto)}, &now)
+		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && now != at {
+			return false, nil
+		}
+		return true, err
+	case hwabstraction.KindHostRoute, hwabstraction.KindUnreachable:
+		j.adopt(at)
+		return true, nil
+	}
+	return false, nil
+}
+
+func (d *Device) adoptIndexed(at uint32, s *ruleSlot) (bool, error) {
+	var e dstEntry
+	if err := d.tables.Dsts.Lookup(s.Addr, &e); err != nil {
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			err = nil
+		}
+		return false, err
+	}
+	deliver := s.Kind == uint8(hwabstraction.KindDeliver)
+	g := d.index[s.stamp()]
+	if g == nil || (deliver && e.Deliver != at) || (!deliver && e.Redirect != at) {
+		return false, nil
+	}
+	g.refs++
+	if !deliver {
+		return true, nil
+	}
+	if s.Flags&ruleHold != 0 {
+		g.holds++
+	}
+	a := s.To.addr()
+	d.restores[a] = append(d.restores[a], at)
+	d.zoneRefs[a]++
+	return true, nil
+}
+
+// dropEmptyGroups removes groups whose rules never came, and holds whose port
+// is gone.
+func (d *Device) dropEmptyGroups() {
+	for _, g := range d.index {
+		if g.refs == 0 {
+			d.discard(g)
+			continue
+		}
+		at := g.slot.HoldIfindex
+		if at == 0 {
+			continue
+		}
+		if _, err := d.nl.LinkByIndex(int(at)); err != nil {
+			d.log.Error("hold port is gone", "group", g.slot.stamp(), "err", err)
+			g.slot.unset(instHold | instDrained)
+			g.slot.HoldIfindex = 0
+		}
+	}
+}
+
+// adoptRoutes takes over the routes of the journal and writes those again that
+// the kernel has lost.
+func (d *Device) adoptRoutes() error {
+	hops := hopCache{}
+	var bad []error
+	d.journal.Range(func(key []byte, s hwabstraction.Stamp, payload []byte) bool {
+		if len(key) == 0 || key[0] != 'r' {
+			return true
+		}
+		rule, err := decodeRoute(key, s, payload)
+		if err != nil {
+			bad = append(bad, err)
+			return true
+		}
+		now, err := d.resolve(rule, hops)
+		d.kernel[rule.ID()] = &kernelRoute{rule: rule, now: now, wait: err != nil}
+		return true
+	})
+	for _, err := range bad {
+		d.log.Error("journal record ignored", "err", err)
+	}
+	have, err := d.ourRoutes()
+	if err != nil {
+		return err
+	}
+	for _, k := range d.kernel {
+		if k.wait || have[k.now.prefix] != nil {
+			continue
+		}
+		if err := d.rt.one(routeMessage(routeNew, k.now)); err != nil {
+			d.log.Warn("route not written again", "rule", k.rule.ID(), "err", err)
+		}
+	}
+	return nil
+}
+
+// linkOf is what netlink wants where only the index counts.
+func linkOf(ifindex uint32) netlink.Link {
+	return &netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}
+}

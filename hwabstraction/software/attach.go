@@ -1,0 +1,189 @@
+package software
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+)
+
+// Handle and priority of our cls_bpf filters.
+const (
+	filterHandle   = 0xd9
+	filterPriority = 1
+)
+
+func (d *Device) linkPin(ifindex uint32) string {
+	return filepath.Join(d.tables.dir, fmt.Sprintf("link-%d", ifindex))
+}
+
+// attachAll puts the programs on the fabric ports, the loop, and the VM ports
+// that are open. A program of an earlier process is replaced in one step.
+func (d *Device) attachAll() error {
+	d.cleanLinks()
+	for _, name := range append([]string{loopBack}, d.cfg.Fabric...) {
+		ifindex, err := d.portIndex(name)
+		if err != nil {
+			return err
+		}
+		if err := d.attach(ifindex, d.tables.FabricIn, "fabric_in"); err != nil {
+			return err
+		}
+	}
+	for ifindex := range d.opened {
+		if err := d.attach(ifindex, d.tables.VmIn, "vm_in"); err != nil {
+			d.log.Warn("VM port is gone", "ifindex", ifindex, "err", err)
+		}
+	}
+	return nil
+}
+
+// attach puts a program on a port's ingress. What the other way of attaching
+// may have left goes afterwards: both at once do no harm.
+func (d *Device) attach(ifindex uint32, prog *ebpf.Program, name string) error {
+	if d.cfg.Attach != AttachClsBPF {
+		err := d.ns.do(func() error { return d.attachTCX(ifindex, prog) })
+		if err == nil {
+			d.tcx = true
+			d.removeFilter(ifindex)
+			return nil
+		}
+		if d.cfg.Attach == AttachTCX || !errors.Is(err, ebpf.ErrNotSupported) {
+			return fmt.Errorf("software: attach %s to port %d: %w", name, ifindex, err)
+		}
+	}
+	if err := d.attachFilter(ifindex, prog, name); err != nil {
+		return fmt.Errorf("software: attach %s to port %d: %w", name, ifindex, err)
+	}
+	return d.removeLink(ifindex)
+}
+
+func (d *Device) attachTCX(ifindex uint32, prog *ebpf.Program) error {
+	pin := d.linkPin(ifindex)
+	if l, err := link.LoadPinnedLink(pin, nil); err == nil {
+		defer l.Close()
+		return l.Update(prog)
+	}
+	l, err := link.AttachTCX(link.TCXOptions{
+		Interface: int(ifindex), Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
+	})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return l.Pin(pin)
+}
+
+func (d *Device) attachFilter(ifindex uint32, prog *ebpf.Program, name string) error {
+	err := d.nl.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: int(ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}})
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("clsact: %w", err)
+	}
+	f := filter(ifindex)
+	f.Fd, f.Name, f.DirectAction = prog.FD(), "dpmip_"+name, true
+	return d.nl.FilterReplace(f)
+}
+
+func filter(ifindex uint32) *netlink.BpfFilter {
+	return &netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
+		LinkIndex: int(ifindex), Parent: netlink.HANDLE_MIN_INGRESS,
+		Handle: filterHandle, Protocol: unix.ETH_P_ALL, Priority: filterPriority,
+	}}
+}
+
+func (d *Device) removeFilter(ifindex uint32) {
+	// Without a clsact there is none: the kernel's answer tells nothing more.
+	_ = d.nl.FilterDel(filter(ifindex))
+}
+
+func (d *Device) removeLink(ifindex uint32) error {
+	if err := os.Remove(d.linkPin(ifindex)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("software: %w", err)
+	}
+	return nil
+}
+
+func (d *Device) detach(ifindex uint32) {
+	if err := d.removeLink(ifindex); err != nil {
+		d.log.Error("program not detached", "port", ifindex, "err", err)
+	}
+	d.removeFilter(ifindex)
+}
+
+// cleanLinks forgets links of ports that are gone.
+func (d *Device) cleanLinks() {
+	names, err := filepath.Glob(filepath.Join(d.tables.dir, "link-*"))
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		l, err := link.LoadPinnedLink(name, nil)
+		if err != nil {
+			continue
+		}
+		info, err := l.Info()
+		if err == nil && info.TCX() != nil && info.TCX().Ifindex == 0 {
+			os.Remove(name)
+		}
+		l.Close()
+	}
+}
+
+// attached reports whether one of our programs sits on a port now.
+func (d *Device) attached(ifindex uint32) bool {
+	if l, err := link.LoadPinnedLink(d.linkPin(ifindex), nil); err == nil {
+		defer l.Close()
+		info, err := l.Info()
+		return err == nil && info.TCX() != nil && info.TCX().Ifindex == ifindex
+	}
+	fs, err := d.nl.FilterList(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return false
+	}
+	for _, f := range fs {
+		if b, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(b.Name, "dpmip_") {
+			return true
+		}
+	}
+	return false
+}
+
+// Capabilities implements hwabstraction.Device.
+func (d *Device) Capabilities() hwabstraction.Capabilities {
+	yes := func(f hwabstraction.Feature, why string) hwabstraction.Capability {
+		return hwabstraction.Capability{Feature: f, Answer: hwabstraction.Yes, Reason: why}
+	}
+	tcx := hwabstraction.Capability{Feature: hwabstraction.FeatureTCX, Answer: hwabstraction.No, Reason: "attached by cls_bpf"}
+	if d.tcx {
+		tcx = yes(hwabstraction.FeatureTCX, "attached by TCX")
+	}
+	ct := hwabstraction.Capability{Feature: hwabstraction.FeatureConntrack, Answer: hwabstraction.No, Reason: "no bpf_ct_opts in the kernel's BTF"}
+	if n := conntrackOptions(); n != 0 {
+		ct = yes(ct.Feature, "bpf_skb_ct_lookup, options of "+strconv.Itoa(int(n))+" bytes")
+	}
+	return hwabstraction.Capabilities{
+		Backend: "software",
+		Features: []hwabstraction.Capability{
+			yes(hwabstraction.FeatureRedirect, "programs loaded"),
+			yes(hwabstraction.FeatureHold, "ifb with a closed tbf"),
+			ct,
+			yes(hwabstraction.FeatureReject, "nft reject in the forward hook"),
+			yes(hwabstraction.FeatureTrap, "ring buffer"),
+			{Feature: hwabstraction.FeatureOffload, Answer: hwabstraction.No, Reason: "software only"},
+			tcx,
+		},
+		MaxRules: int(d.tables.Dsts.MaxEntries()),
+		MaxFlows: int(d.tables.Flows.MaxEntries()),
+	}
+}

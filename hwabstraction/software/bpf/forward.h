@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What is done with a packet once it is decided. */
+#ifndef DPMIP_FORWARD_H
+#define DPMIP_FORWARD_H
+
+#include "policy.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+
+/* The top byte of the mark is ours, the next one says what the stack is to do;
+ * the low 16 bits stay as they are. */
+const volatile __u32 mark_base = 0x0d000000;
+#define MARK_OURS 0xff000000
+#define MARK_MASK 0xffff0000
+#define MARK_DELIVER 0x00010000 /* table 7001: to the VM's port */
+#define MARK_REJECT 0x00200000  /* the forward hook rejects it */
+#define MARK_LARGE 0x00100000   /* + n << 16: answered or fragmented by the stack */
+
+/* write_mark: the compiler must not fold the context pointer and the offset. */
+static __always_inline void write_mark(struct __sk_buff *skb, __u32 v)
+{
+	asm volatile("*(u32 *)(%[ctx] + %[off]) = %[v]"
+		     :
+		     : [ctx] "r"(skb), [off] "i"(__builtin_offsetof(struct __sk_buff, mark)), [v] "r"(v)
+		     : "memory");
+}
+
+static __always_inline __u32 read_mark(struct __sk_buff *skb)
+{
+	__u32 v;
+
+	asm volatile("%[v] = *(u32 *)(%[ctx] + %[off])"
+		     : [v] "=r"(v)
+		     : [ctx] "r"(skb), [off] "i"(__builtin_offsetof(struct __sk_buff, mark))
+		     : "memory");
+	return v;
+}
+
+static __always_inline void set_mark(struct __sk_buff *skb, __u32 what)
+{
+	write_mark(skb, (read_mark(skb) & ~MARK_MASK) | mark_base | what);
+}
+
+static __always_inline int to_stack_large(struct __sk_buff *skb, __u32 mtu)
+{
+	__u32 *m = bpf_map_lookup_elem(&mtus, &mtu);
+
+	set_mark(skb, m ? *m : MARK_LARGE);
+	return ACT_OK;
+}
+
+/* through_ifb tells whether a released packet must still go behind others. */
+static __always_inline int through_ifb(struct inst *g, __u32 state)
+{
+	__u64 now;
+
+	if (!(state & INST_HOLD))
+		return 0;
+	now = bpf_ktime_get_ns();
+	if ((state & INST_DRAINED) && now - g->last_ifb > IFB_GAP_NS)
+		return 0;
+	g->last_ifb = now;
+	return 1;
+}
+
+static __always_inline int hold(struct __sk_buff *skb, struct inst *g)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u64 first = g->first_held;
+	__u64 n, bytes;
+
+	if (!first) {
+		first = __sync_val_compare_and_swap(&g->first_held, 0, now);
+		if (!first)
+			first = now;
+	}
+	n = __sync_fetch_and_add(&g->held, 1);
+	bytes = __sync_fetch_and_add(&g->held_bytes, skb->len);
+	if (n >= g->limit_packets || bytes + skb->len > g->limit_bytes || now - first > g->limit_ns) {
+		__sync_fetch_and_add(&g->held, -1);
+		__sync_fetch_and_add(&g->held_bytes, -(__u64)skb->len);
+		__sync_fetch_and_add(&g->hold_drops, 1);
+		count_drop(DROP_HOLD_FULL, skb->len);
+		return ACT_SHOT;
+	}
+	g->last_ifb = now;
+	set_mark(skb, MARK_DELIVER);
+	return bpf_redirect(g->hold_ifindex, 0);
+}
+
+/* deliver: a rule of group g claimed the packet. */
+static __noinline int deliver(struct __sk_buff *skb, struct inst *g)
+{
+	__u32 state = *(volatile __u32 *)&g->state;
+
+	if (state & (INST_ACTIVE | INST_RETURNING)) {
+		if (through_ifb(g, state)) {
+			set_mark(skb, MARK_DELIVER);
+			return bpf_redirect(g->hold_ifindex, 0);
+		}
+		if (state & INST_ACTIVE)
+			set_mark(skb, MARK_DELIVER);
+		return ACT_OK;
+	}
+	if (!(state & INST_HOLD)) {
+		__sync_fetch_and_add(&g->hold_drops, 1);
+		count_drop(DROP_HOLD_FULL, skb->len);
+		return ACT_SHOT;
+	}
+	return hold(skb, g);
+}
+
+/* route looks the way of a redirected packet up; 0 = f says where. */
+static __always_inline int route(struct __sk_buff *skb, struct pkt *p, const struct addr *to, struct bpf_fib_lookup *f)
+{
+	int v6 = to->d[0] || to->w[2] != bpf_htonl(0xffff);
+
+	f->family = v6 ? AF_INET6 : AF_INET;
+	f->ifindex = skb->ingress_ifindex ? skb->ingress_ifindex : skb->ifindex;
+	f->tot_len = p->len > 65535 ? 65535 : p->len;
+	if (v6) {
+		if (p->v6)
+			__builtin_memcpy(f->ipv6_src, &p->src, 16);
+		__builtin_memcpy(f->ipv6_dst, to, 16);
+	} else {
+		f->ipv4_src = p->src.w[3];
+		f->ipv4_dst = to->w[3];
+	}
+	return bpf_fib_lookup(skb, f, sizeof(*f), 0);
+}
+
+static __always_inline int send(struct bpf_fib_lookup *f)
+{
+	struct bpf_redir_neigh nh = {};
+
+	nh.nh_family = f->family;
+	if (f->family == AF_INET6)
+		__builtin_memcpy(nh.ipv6_nh, f->ipv6_dst, 16);
+	else
+		nh.ipv4_nh = f->ipv4_dst;
+	return bpf_redirect_neigh(f->ifindex, &nh, sizeof(nh), 0);
+}
+
+static __always_inline int refuse(struct __sk_buff *skb, struct rule *r)
+{
+	count_drop(DROP_NEW_FLOW, skb->len);
+	if (r->policy == NEW_DROP)
+		return ACT_SHOT;
+	set_mark(skb, MARK_REJECT);
+	return ACT_OK;
+}
+
+static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule *r, struct inst *g, __u32 slot)
+{
+	const struct addr *to = same(&r->to, &r->addr) ? &r->locator : &r->to;
+	struct bpf_fib_lookup f = {};
+	int err;
+
+	if (r->policy != NEW_REDIRECT && judge(skb, p, g, p->from_vm ? 0 : r->zone) == V_NEW)
+		return refuse(skb, r);
+	if (p->ttl <= 1) {
+		count_drop(DROP_HOP_LIMIT, skb->len);
+		return to_stack_large(skb, 0);
+	}
+	if (r->mtu && p->len > r->mtu) {
+		count_drop(DROP_TOO_BIG, skb->len);
+		return to_stack_large(skb, r->mtu);
+	}
+	err = route(skb, p, to, &f);
+	if (err == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		count_drop(DROP_TOO_BIG, skb->len);
+		return to_stack_large(skb, f.mtu_result);
+	}
+	if (err != BPF_FIB_LKUP_RET_SUCCESS && err != BPF_FIB_LKUP_RET_NO_NEIGH) {
+		count_drop(DROP_NO_ROUTE, skb->len);
+		return ACT_SHOT;
+	}
+	if (to == &r->to)
+		rewrite_dst(skb, p, to);
+	decrement_ttl(skb, p);
+	count_rule(slot, skb->len);
+	if (!g->first_hit)
+		g->first_hit = bpf_ktime_get_ns();
+	return send(&f);
+}
+
+#endif

@@ -1,0 +1,110 @@
+package software
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+)
+
+// Attach says how programs are attached to ports.
+type Attach uint8
+
+// Ways to attach. AttachAuto takes TCX where the kernel has it (6.6).
+const (
+	AttachAuto Attach = iota
+	AttachTCX
+	AttachClsBPF
+)
+
+var attachNames = [...]string{"auto", "tcx", "cls_bpf"}
+
+func (a Attach) String() string {
+	if int(a) < len(attachNames) {
+		return attachNames[a]
+	}
+	return fmt.Sprintf("attach(%d)", uint8(a))
+}
+
+// Defaults of Config.
+const (
+	DefaultMaxRules   = 65536
+	DefaultMaxFlows   = 262144
+	DefaultMark       = 0x0d
+	DefaultMetric     = 512
+	unreachableMetric = 1 << 30
+)
+
+// DefaultGatewayMAC is the MAC that every VM port has, on every hypervisor.
+var DefaultGatewayMAC = [6]byte{0x02, 0x00, 0x5e, 0x00, 0x00, 0x01}
+
+// Gateway addresses that every open VM port answers for.
+var (
+	Gateway4 = netip.MustParseAddr("169.254.1.1")
+	Gateway6 = netip.MustParseAddr("fe80::1")
+)
+
+// Config is what Open needs. Only BPFDir is mandatory; zero fields mean the
+// defaults.
+type Config struct {
+	// NetNS is a file descriptor of the network namespace to work in; 0 or less
+	// means the calling thread's. It stays the caller's to close.
+	NetNS int
+	// BPFDir is a directory for pins, one per node. A bpffs is mounted there
+	// unless it lies on one, and is left mounted on Close.
+	BPFDir string
+	// Fabric names the ports towards the fabric.
+	Fabric []string
+	Attach Attach
+	// MaxRules bounds redirects, deliveries, egresses, traps and, without a
+	// Journal, kernel routes; also the number of groups. It is fixed by the
+	// first Open of a BPFDir.
+	MaxRules int
+	// MaxFlows bounds the flows of all groups together; fixed likewise.
+	MaxFlows int
+	// Mark is the top byte of the packet marks that the device sets.
+	Mark uint8
+	// GatewayMAC is set on every VM port.
+	GatewayMAC [6]byte
+	// Hold bounds a group's hold where SetHoldLimit did not.
+	Hold hwabstraction.HoldLimit
+	// Journal keeps the stamps of kernel routes; nil keeps them beside the
+	// rules in a pinned map.
+	Journal Journal
+	Log     *slog.Logger
+}
+
+// defaults fills in what is zero and reports what cannot work.
+func (c Config) defaults() (Config, error) {
+	if !filepath.IsAbs(c.BPFDir) {
+		return c, fmt.Errorf("software: BPF directory %q is not absolute", c.BPFDir)
+	}
+	if c.Attach > AttachClsBPF {
+		return c, errors.New("software: unknown way to attach")
+	}
+	setDefault(&c.MaxRules, DefaultMaxRules)
+	setDefault(&c.MaxFlows, DefaultMaxFlows)
+	setDefault(&c.Mark, DefaultMark)
+	setDefault(&c.GatewayMAC, DefaultGatewayMAC)
+	setDefault(&c.Hold.Packets, 4096)
+	setDefault(&c.Hold.Bytes, 8<<20)
+	setDefault(&c.Hold.Time, 10*time.Second)
+	if c.MaxRules < 2 || c.MaxFlows < 1 {
+		return c, errors.New("software: table sizes must be positive")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}

@@ -1,0 +1,219 @@
+package software
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+)
+
+// Device is the software backend. It implements hwabstraction.Device.
+type Device struct {
+	cfg     Config
+	log     *slog.Logger
+	ns      *namespace
+	tables  *tables
+	nl      *netlink.Handle
+	rt      *rtConn
+	packets int // AF_PACKET socket
+	nft     *firewall
+	ring    *ringbuf.Reader
+	trapped chan hwabstraction.Trapped
+
+	// apply serialises Apply, the route follower and whatever else writes
+	// rules; it guards the fields below it.
+	apply    sync.Mutex
+	slots    allocator
+	insts    allocator
+	kernel   map[hwabstraction.RuleID]*kernelRoute
+	restores map[netip.Addr][]uint32 // deliver slots by the address they restore
+	sources  map[hwabstraction.RuleID]uint32
+	opened   map[uint32]int // egresses by ifindex
+	zoneRefs map[netip.Addr]int
+	journal  Journal
+	mtus     map[int]uint32 // mark of each MTU
+	tcx      bool
+	serial   uint32
+
+	// mu guards index and closed; it may be taken under apply.
+	mu     sync.RWMutex
+	index  map[hwabstraction.Stamp]*group
+	closed bool
+
+	// drainMu guards draining: the releases that run, by group.
+	drainMu  sync.Mutex
+	draining map[uint32]chan struct{}
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+}
+
+var _ hwabstraction.Device = (*Device)(nil)
+
+// Open loads the programs, adopts what an earlier process left below
+// cfg.BPFDir, and puts the programs on the fabric ports. It touches no
+// forwarding that is there. It needs CAP_SYS_ADMIN and CAP_NET_ADMIN and
+// takes some tens of milliseconds.
+func Open(cfg Config) (*Device, error) {
+	cfg, err := cfg.defaults()
+	if err != nil {
+		return nil, err
+	}
+	ns, err := enter(cfg.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	d := &Device{
+		cfg: cfg, log: cfg.Log, ns: ns, packets: -1,
+		trapped:  make(chan hwabstraction.Trapped, 256),
+		kernel:   map[hwabstraction.RuleID]*kernelRoute{},
+		restores: map[netip.Addr][]uint32{},
+		sources:  map[hwabstraction.RuleID]uint32{},
+		opened:   map[uint32]int{},
+		zoneRefs: map[netip.Addr]int{},
+		mtus:     map[int]uint32{},
+		index:    map[hwabstraction.Stamp]*group{},
+		draining: map[uint32]chan struct{}{},
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	if err := d.open(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// open runs the steps whose order matters: sockets, maps, adoption, and only
+// then programs on ports.
+func (d *Device) open() error {
+	for _, step := range []func() error{
+		d.dial, d.load, d.openPlumbing, d.adopt, d.openFirewall, d.attachAll, d.startTasks,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Device) load() (err error) {
+	d.tables, err = loadTables(d.cfg)
+	return err
+}
+
+// dial opens every socket inside the namespace; they stay in it.
+func (d *Device) dial() (err error) {
+	if d.nl, err = netlink.NewHandleAt(netns.NsHandle(d.ns.fd()), unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("software: netlink: %w", err)
+	}
+	if d.rt, err = openIn(d.ns, dialRoute); err != nil {
+		return err
+	}
+	d.packets, err = openIn(d.ns, func() (int, error) {
+		return unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	})
+	if err != nil {
+		return fmt.Errorf("software: packet socket: %w", err)
+	}
+	return nil
+}
+
+// openPlumbing makes what all rules share: sysctls, loop port, policy rules,
+// netfilter table.
+func (d *Device) openPlumbing() error {
+	if err := d.ns.do(d.prepareStack); err != nil {
+		return err
+	}
+	return d.openLoop()
+}
+
+func (d *Device) startTasks() error {
+	ring, err := ringbuf.NewReader(d.tables.Trapped)
+	if err != nil {
+		return fmt.Errorf("software: trap ring: %w", err)
+	}
+	d.ring = ring
+	d.tasks.Add(1)
+	go d.readTraps()
+	if err := d.startFollower(); err != nil {
+		return err
+	}
+	d.resumeReleases()
+	return nil
+}
+
+// Close implements hwabstraction.Device. Every rule keeps acting.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	d.mu.Unlock()
+	d.cancel()
+	var errs []error
+	if d.ring != nil {
+		errs = append(errs, d.ring.Close())
+	}
+	d.tasks.Wait()
+	close(d.trapped)
+	d.apply.Lock()
+	defer d.apply.Unlock()
+	if d.tables != nil {
+		errs = append(errs, d.tables.close())
+	}
+	if d.nl != nil {
+		d.nl.Close()
+	}
+	if d.rt != nil {
+		d.rt.close()
+	}
+	if d.packets >= 0 {
+		unix.Close(d.packets)
+	}
+	d.ns.close()
+	return errors.Join(errs...)
+}
+
+// Trapped implements hwabstraction.Device. The channel is closed by Close.
+func (d *Device) Trapped() <-chan hwabstraction.Trapped { return d.trapped }
+
+// Transmit implements hwabstraction.Device.
+func (d *Device) Transmit(port string, frame []byte) error {
+	if len(frame) < 14 {
+		return fmt.Errorf("software: transmit on %s: frame of %d bytes", port, len(frame))
+	}
+	ifindex, err := d.portIndex(port)
+	if err != nil {
+		return err
+	}
+	return d.send(ifindex, frame)
+}
+
+func (d *Device) send(ifindex uint32, frame []byte) error {
+	to := &unix.SockaddrLinklayer{Ifindex: int(ifindex), Halen: 6}
+	copy(to.Addr[:], frame)
+	if err := unix.Sendto(d.packets, frame, 0, to); err != nil {
+		return fmt.Errorf("software: transmit on port %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+// portIndex resolves a port's name.
+func (d *Device) portIndex(port string) (uint32, error) {
+	l, err := d.nl.LinkByName(port)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", hwabstraction.ErrPortGone, port, err)
+	}
+	return uint32(l.Attrs().Index), nil
+}

@@ -1,0 +1,211 @@
+package software
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+const tableName = "dpmip"
+
+// firewall is the nft table inet dpmip: it wakes conntrack, gives each VM a
+// zone, and rejects packets that the programs marked so.
+type firewall struct {
+	conn  *nftables.Conn
+	zones map[bool]*nftables.Set // by: is IPv4
+}
+
+// zoneChange is what a batch does to the zones.
+type zoneChange struct {
+	put  map[netip.Addr]uint16
+	drop map[netip.Addr]bool
+}
+
+// add notes one more rule for a VM's address.
+func (z *zoneChange) add(d *Device, a netip.Addr, zone uint16) {
+	if d.zoneRefs[a]++; d.zoneRefs[a] > 1 {
+		return
+	}
+	if z.drop[a] {
+		delete(z.drop, a)
+		return
+	}
+	if z.put == nil {
+		z.put = map[netip.Addr]uint16{}
+	}
+	z.put[a] = zone
+}
+
+// remove notes one rule less.
+func (z *zoneChange) remove(d *Device, a netip.Addr) {
+	if d.zoneRefs[a]--; d.zoneRefs[a] > 0 {
+		return
+	}
+	delete(d.zoneRefs, a)
+	if _, ok := z.put[a]; ok {
+		delete(z.put, a)
+		return
+	}
+	if z.drop == nil {
+		z.drop = map[netip.Addr]bool{}
+	}
+	z.drop[a] = true
+}
+
+// openFirewall writes the table anew, in one transaction, with the zones of the
+// rules that were adopted.
+func (d *Device) openFirewall() error {
+	c, err := nftables.New(nftables.WithNetNSFd(d.ns.fd()))
+	if err != nil {
+		return fmt.Errorf("software: nftables: %w", err)
+	}
+	f := &firewall{conn: c, zones: map[bool]*nftables.Set{}}
+	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	c.AddTable(t)
+	c.DelTable(t)
+	c.AddTable(t)
+	if err := f.addZones(t, d.adoptedZones()); err != nil {
+		return fmt.Errorf("software: nftables: %w", err)
+	}
+	f.addZoneRules(t)
+	f.addReject(t, d.mark(markReject))
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("software: nftables: %w", err)
+	}
+	d.nft = f
+	return d.ns.do(prepareConntrack)
+}
+
+// adoptedZones finds the zone of every VM address that has a rule.
+func (d *Device) adoptedZones() map[netip.Addr]uint16 {
+	zones := map[netip.Addr]uint16{}
+	for _, at := range d.sources {
+		s := &d.tables.rules.at[at]
+		zones[s.Addr.addr()] = s.Zone
+	}
+	for a, slots := range d.restores {
+		zones[a] = d.tables.rules.at[d.newest(slots)].Zone
+	}
+	return zones
+}
+
+func (f *firewall) addZones(t *nftables.Table, zones map[netip.Addr]uint16) error {
+	for _, v4 := range []bool{true, false} {
+		s := &nftables.Set{
+			Table: t, Name: "zones6", IsMap: true,
+			KeyType: nftables.TypeIP6Addr, DataType: nftables.TypeInetService,
+		}
+		if v4 {
+			s.Name, s.KeyType = "zones4", nftables.TypeIPAddr
+		}
+		if err := f.conn.AddSet(s, elements(zones, v4)); err != nil {
+			return err
+		}
+		f.zones[v4] = s
+	}
+	return nil
+}
+
+func elements(zones map[netip.Addr]uint16, v4 bool) []nftables.SetElement {
+	var out []nftables.SetElement
+	for a, zone := range zones {
+		if a.Is4() == v4 {
+			out = append(out, nftables.SetElement{Key: a.AsSlice(), Val: binaryutil.NativeEndian.PutUint16(zone)})
+		}
+	}
+	return out
+}
+
+// addZoneRules puts packets of a VM into its zone, whichever way they go. Two
+// VMs of this host share zone 0: their zones would differ by direction.
+func (f *firewall) addZoneRules(t *nftables.Table) {
+	chain := f.conn.AddChain(&nftables.Chain{
+		Table: t, Name: "zones", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+	})
+	for _, v4 := range []bool{true, false} {
+		proto, src, dst, size := byte(unix.NFPROTO_IPV6), uint32(8), uint32(24), uint32(16)
+		if v4 {
+			proto, src, dst, size = unix.NFPROTO_IPV4, 12, 16, 4
+		}
+		find := func(at uint32) []expr.Any {
+			return []expr.Any{
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: size},
+				&expr.Lookup{SourceRegister: 1, DestRegister: 2, IsDestRegSet: true, SetName: f.zones[v4].Name, SetID: f.zones[v4].ID},
+			}
+		}
+		is := []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		}
+		set := &expr.Ct{Key: expr.CtKeyZONE, Register: 2, SourceRegister: true}
+		f.addRule(t, chain, is, find(src), find(dst), []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}})
+		f.addRule(t, chain, is, find(src), []expr.Any{set})
+		f.addRule(t, chain, is, find(dst), []expr.Any{set})
+	}
+}
+
+func (f *firewall) addRule(t *nftables.Table, c *nftables.Chain, parts ...[]expr.Any) {
+	r := &nftables.Rule{Table: t, Chain: c}
+	for _, p := range parts {
+		r.Exprs = append(r.Exprs, p...)
+	}
+	f.conn.AddRule(r)
+}
+
+// addReject answers marked packets. The rule on ct state is never true; it is
+// what makes conntrack see the namespace's packets even without a zone.
+func (f *firewall) addReject(t *nftables.Table, mark uint32) {
+	chain := f.conn.AddChain(&nftables.Chain{
+		Table: t, Name: "reject", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+	})
+	is := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(markMask), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
+	}
+	tcp := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Reject{Type: unix.NFT_REJECT_TCP_RST},
+	}
+	f.addRule(t, chain, is, tcp)
+	f.addRule(t, chain, is, []expr.Any{
+		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED},
+	})
+}
+
+// change writes zones to the kernel.
+func (f *firewall) change(z zoneChange) error {
+	if len(z.put) == 0 && len(z.drop) == 0 {
+		return nil
+	}
+	drop := map[netip.Addr]uint16{}
+	for a := range z.drop {
+		drop[a] = 0
+	}
+	for _, v4 := range []bool{true, false} {
+		if e := elements(z.put, v4); len(e) > 0 {
+			if err := f.conn.SetAddElements(f.zones[v4], e); err != nil {
+				return err
+			}
+		}
+		if e := elements(drop, v4); len(e) > 0 {
+			for i := range e {
+				e[i].Val = nil
+			}
+			if err := f.conn.SetDeleteElements(f.zones[v4], e); err != nil {
+				return err
+			}
+		}
+	}
+	if err := f.conn.Flush(); err != nil {
+		return fmt.Errorf("software: nftables: %w", err)
+	}
+	return nil
+}

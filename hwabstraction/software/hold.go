@@ -1,0 +1,257 @@
+package software
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+)
+
+// A hold is an ifb with a tbf root. Closed, its rate is one byte a second and
+// every packet is charged closedOverhead more bytes: the first frame (our own
+// filler) empties the bucket and nothing passes for 18 hours. Frames of our
+// own, fillers and kicks, end in the ifb: it sends on only what was redirected.
+const (
+	closedOverhead = 65535
+	openRate       = 5_000_000_000 // bytes per second
+	openBurst      = 1 << 20
+	holdSlack      = 16 << 20 // for what passes during the release
+)
+
+func holdName(at uint32) string { return fmt.Sprintf("dpmip-h%d", at) }
+
+// ensureHold gives the group an ifb, closed, and lets its packets pass there.
+// A group that was released needs none. Caller holds apply.
+func (d *Device) ensureHold(g *group, port uint32) error {
+	if g.slot.HoldIfindex != 0 || g.slot.state()&(instActive|instReturning) != 0 {
+		return nil
+	}
+	l, err := d.makeIfb(holdName(g.at))
+	if err != nil {
+		return err
+	}
+	at := uint32(l.Attrs().Index)
+	burst := uint32(l.Attrs().MTU + 64)
+	if p, err := d.nl.LinkByIndex(int(port)); err == nil {
+		burst = max(burst, uint32(p.Attrs().MTU+64))
+	}
+	limit := min(uint64(g.slot.LimitBytes)+holdSlack, 1<<31)
+	if err := d.gate(at, tbf{rate: 1, overhead: closedOverhead, burst: burst, limit: uint32(limit)}); err != nil {
+		return errors.Join(err, d.nl.LinkDel(l))
+	}
+	if err := d.send(at, filler(1400)); err != nil {
+		return errors.Join(err, d.nl.LinkDel(l))
+	}
+	atomic.StoreUint32(&g.slot.HoldIfindex, at)
+	g.slot.set(instHold)
+	return nil
+}
+
+func (d *Device) makeIfb(name string) (netlink.Link, error) {
+	if old, err := d.nl.LinkByName(name); err == nil {
+		d.nl.LinkDel(old) // of a process that died between making and using it
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = name, 1, 1
+	if err := d.nl.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}); err != nil {
+		return nil, fmt.Errorf("software: hold: %s: %w", name, err)
+	}
+	l, err := d.nl.LinkByName(name)
+	if err == nil {
+		err = d.nl.LinkSetUp(l)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("software: hold: %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// filler is a frame of the local experimental type that goes nowhere.
+func filler(size int) []byte {
+	f := make([]byte, size)
+	f[0], f[6] = 0x02, 0x02
+	f[12], f[13] = 0x88, 0xb5
+	return f
+}
+
+// tbf is a token bucket filter: rate in bytes a second, burst and limit in
+// bytes, overhead in bytes a packet.
+type tbf struct {
+	rate     uint64
+	overhead uint16
+	burst    uint32
+	limit    uint32
+}
+
+// gate sets the root qdisc of an ifb. netlink.Tbf has no overhead.
+func (d *Device) gate(ifindex uint32, q tbf) error {
+	err := d.rt.one(tbfMessage(ifindex, q))
+	if err != nil {
+		return fmt.Errorf("software: hold: queue of port %d: %w", ifindex, err)
+	}
+	return nil
+}
+
+func tbfMessage(ifindex uint32, q tbf) rtMessage {
+	rate := make([]byte, 12) // struct tc_ratespec
+	rate[1] = 1              // link layer: Ethernet
+	binary.NativeEndian.PutUint16(rate[2:], q.overhead)
+	binary.NativeEndian.PutUint32(rate[8:], uint32(min(q.rate, 1<<32-1)))
+	parms := append(rate, make([]byte, 12)...) // peak rate: none
+	parms = binary.NativeEndian.AppendUint32(parms, q.limit)
+	parms = binary.NativeEndian.AppendUint32(parms, 1) // buffer: TCA_TBF_BURST instead
+	parms = binary.NativeEndian.AppendUint32(parms, 0)
+	const tcaParms, tcaRate64, tcaBurst = 1, 4, 6
+	opts := appendAttr(nil, tcaParms, parms)
+	opts = appendAttr32(opts, tcaBurst, q.burst)
+	opts = appendAttr(opts, tcaRate64, binary.NativeEndian.AppendUint64(nil, q.rate))
+
+	m := rtMessage{kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE}
+	m.body = make([]byte, 20) // struct tcmsg
+	binary.NativeEndian.PutUint32(m.body[4:], ifindex)
+	binary.NativeEndian.PutUint32(m.body[8:], 1<<16) // handle 1: so that a change is one
+	binary.NativeEndian.PutUint32(m.body[12:], 0xffffffff)
+	m.body = appendAttr(m.body, unix.TCA_KIND, []byte("tbf\x00"))
+	m.body = appendAttr(m.body, unix.TCA_OPTIONS, opts)
+	return m
+}
+
+// backlog is how many packets wait in a hold.
+func (d *Device) backlog(ifindex uint32) (uint32, error) {
+	qs, err := d.nl.QdiscList(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}})
+	if err != nil {
+		return 0, fmt.Errorf("software: hold: queue of port %d: %w", ifindex, err)
+	}
+	for _, q := range qs {
+		a := q.Attrs()
+		if a.LinkIndex == int(ifindex) && a.Parent == netlink.HANDLE_ROOT && a.Statistics != nil && a.Statistics.Queue != nil {
+			return a.Statistics.Queue.Qlen, nil
+		}
+	}
+	return 0, nil
+}
+
+// removeHold ends a group's hold; what is still in it is lost. Caller holds
+// apply.
+func (d *Device) removeHold(g *group) {
+	at := g.slot.HoldIfindex
+	if at == 0 {
+		return
+	}
+	g.slot.unset(instHold | instDrained)
+	atomic.StoreUint32(&g.slot.HoldIfindex, 0)
+	l, err := d.nl.LinkByIndex(int(at))
+	if err != nil || l.Attrs().Name != holdName(g.at) {
+		return
+	}
+	if err := d.nl.LinkDel(l); err != nil {
+		d.log.Warn("hold port not deleted", "port", l.Attrs().Name, "err", err)
+	}
+}
+
+// startRelease opens a group's hold in the background; the channel is closed
+// when it is empty and no longer passed. One release runs per group.
+func (d *Device) startRelease(g *group) <-chan struct{} {
+	d.drainMu.Lock()
+	defer d.drainMu.Unlock()
+	if left := d.draining[g.at]; left != nil {
+		return left
+	}
+	left := make(chan struct{})
+	d.draining[g.at] = left
+	d.tasks.Add(1)
+	go func() {
+		defer d.tasks.Done()
+		if err := d.releaseHold(g.slot); err != nil {
+			d.log.Warn("hold not released", "group", g.slot.stamp(), "err", err)
+		}
+		d.drainMu.Lock()
+		delete(d.draining, g.at)
+		d.drainMu.Unlock()
+		close(left)
+	}()
+	return left
+}
+
+// releaseHold lets go what is held. Packets keep going through the ifb until
+// it was seen empty, and beyond that as long as they follow one another so
+// closely (IFB_GAP_NS) that the next could overtake the last.
+func (d *Device) releaseHold(i *instSlot) error {
+	at, serial := atomic.LoadUint32(&i.HoldIfindex), i.Serial
+	limit := min(uint64(i.LimitBytes)+holdSlack, 1<<31)
+	open := tbf{rate: openRate, burst: openBurst, limit: uint32(limit)}
+	if err := d.gate(at, open); err != nil {
+		return err
+	}
+	const soonest, latest = 500 * time.Microsecond, 100 * time.Millisecond
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for wait := soonest; ; wait = min(2*wait, latest) {
+		if i.Serial != serial || atomic.LoadUint32(&i.HoldIfindex) != at {
+			return nil // the group is gone, and its hold
+		}
+		n, err := d.backlog(at)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := d.send(at, filler(64)); err != nil { // wakes the queue
+				return err
+			}
+			wait = soonest
+		} else if i.state()&instDrained == 0 {
+			i.set(instDrained)
+		} else if monotonic()-atomic.LoadUint64(&i.LastIfb) > uint64(5*time.Millisecond) {
+			i.unset(instHold | instDrained)
+			return nil
+		}
+		timer.Reset(wait)
+		select {
+		case <-d.ctx.Done():
+			return nil // the next process goes on
+		case <-timer.C:
+		}
+	}
+}
+
+// resumeReleases goes on with what an earlier process began.
+func (d *Device) resumeReleases() {
+	for _, g := range d.index {
+		st := g.slot.state()
+		if st&instHold != 0 && st&(instActive|instReturning) != 0 {
+			d.startRelease(g)
+		}
+	}
+}
+
+// routeBack makes the group's held packets leave into the fabric, by the way
+// that the restored addresses have without us. Caller holds apply.
+func (d *Device) routeBack(g *group) error {
+	var msgs []rtMessage
+	for a, slots := range d.restores {
+		for _, s := range slots {
+			if d.tables.rules.at[s].Inst != g.at {
+				continue
+			}
+			hop, err := d.nextHop(a)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, routeMessage(unix.RTM_NEWROUTE, route{
+				prefix: hostPrefix(a), table: tableDeliver, via: hop.via, oif: hop.oif,
+			}))
+		}
+	}
+	for _, err := range d.rt.do(msgs) {
+		if err != nil {
+			return fmt.Errorf("%w: route back to the fabric: %w", hwabstraction.ErrNotSupported, err)
+		}
+	}
+	return nil
+}

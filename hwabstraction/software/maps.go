@@ -1,0 +1,168 @@
+package software
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// tables are the loaded programs and their pinned maps.
+type tables struct {
+	bpfObjects
+	dir    string
+	rules  *mapped[ruleSlot]
+	groups *mapped[instSlot]
+}
+
+// mapped is a pinned array that is also plain memory.
+type mapped[T any] struct {
+	raw []byte
+	at  []T
+}
+
+func mapArray[T any](m *ebpf.Map) (*mapped[T], error) {
+	var v T
+	if int(unsafe.Sizeof(v)) != int(m.ValueSize()) {
+		return nil, fmt.Errorf("software: map %s has values of %d bytes, want %d", m, m.ValueSize(), unsafe.Sizeof(v))
+	}
+	n := int(m.MaxEntries())
+	size := (n*int(m.ValueSize()) + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1)
+	raw, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("software: map %s into memory: %w", m, err)
+	}
+	return &mapped[T]{raw: raw, at: unsafe.Slice((*T)(unsafe.Pointer(&raw[0])), n)}, nil
+}
+
+func (m *mapped[T]) close() error {
+	if m == nil || m.raw == nil {
+		return nil
+	}
+	raw := m.raw
+	m.raw, m.at = nil, nil
+	return unix.Munmap(raw)
+}
+
+// loadTables mounts the pins' file system and loads the programs over the maps
+// that are pinned there, or over new ones.
+func loadTables(cfg Config) (*tables, error) {
+	dir, err := pinDir(cfg.BPFDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("software: %w", err)
+	}
+	spec, err := loadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("software: eBPF objects: %w", err)
+	}
+	resize(spec, cfg, dir)
+	if err := spec.Variables["ct_opts_size"].Set(conntrackOptions()); err != nil {
+		return nil, fmt.Errorf("software: %w", err)
+	}
+	if err := spec.Variables["mark_base"].Set(uint32(cfg.Mark) << 24); err != nil {
+		return nil, fmt.Errorf("software: %w", err)
+	}
+	t := &tables{dir: dir}
+	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}}
+	if err := spec.LoadAndAssign(&t.bpfObjects, opts); err != nil {
+		return nil, fmt.Errorf("software: load programs: %w", err)
+	}
+	if err := t.mapMemory(); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tables) mapMemory() (err error) {
+	if t.rules, err = mapArray[ruleSlot](t.Rules); err != nil {
+		return err
+	}
+	t.groups, err = mapArray[instSlot](t.Groups)
+	return err
+}
+
+func (t *tables) close() error {
+	return errors.Join(t.rules.close(), t.groups.close(), t.bpfObjects.Close())
+}
+
+// resize sets the sizes of the configuration, or those that are pinned: a
+// table cannot grow while it forwards.
+func resize(spec *ebpf.CollectionSpec, cfg Config, dir string) {
+	sizes := map[string]int{
+		"rules": cfg.MaxRules, "groups": cfg.MaxRules, "counters": cfg.MaxRules,
+		"dsts": cfg.MaxRules, "sources": cfg.MaxRules, "flows": cfg.MaxFlows,
+	}
+	for name, n := range sizes {
+		spec.Maps[name].MaxEntries = uint32(n)
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		if err != nil {
+			continue
+		}
+		spec.Maps[name].MaxEntries = m.MaxEntries()
+		m.Close()
+	}
+}
+
+// pinDir returns the directory for this layout's pins on a bpffs.
+func pinDir(base string) (string, error) {
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		return "", fmt.Errorf("software: pins: %w", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(base, &fs); err != nil {
+		return "", fmt.Errorf("software: pins: %s: %w", base, err)
+	}
+	if fs.Type != unix.BPF_FS_MAGIC {
+		if err := unix.Mount("bpf", base, "bpf", 0, "mode=0700"); err != nil {
+			return "", fmt.Errorf("software: mount bpffs on %s: %w", base, err)
+		}
+	}
+	dir := filepath.Join(base, fmt.Sprintf("v%d", layoutVersion))
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("software: pins: %w", err)
+	}
+	return dir, nil
+}
+
+// conntrackOptions is the size of the kernel's struct bpf_ct_opts that the
+// programs shall use: 16 with zones, 12 without, 0 = no conntrack.
+func conntrackOptions() uint32 {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return 0
+	}
+	var s *btf.Struct
+	if err := spec.TypeByName("bpf_ct_opts", &s); err != nil {
+		return moduleConntrackOptions()
+	}
+	return optionSize(s)
+}
+
+func moduleConntrackOptions() uint32 {
+	spec, err := btf.LoadKernelModuleSpec("nf_conntrack")
+	if err != nil {
+		return 0
+	}
+	var s *btf.Struct
+	if err := spec.TypeByName("bpf_ct_opts", &s); err != nil {
+		return 0
+	}
+	return optionSize(s)
+}
+
+func optionSize(s *btf.Struct) uint32 {
+	if s.Size >= 16 {
+		return 16
+	}
+	return 12
+}

@@ -1,0 +1,235 @@
+package software
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+)
+
+const routeNew = unix.RTM_NEWROUTE
+
+// ourRoutes dumps the routes of the main table that carry our protocol.
+func (d *Device) ourRoutes() (map[netip.Prefix]*netlink.Route, error) {
+	out := map[netip.Prefix]*netlink.Route{}
+	for _, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rs, err := d.nl.RouteListFiltered(fam, &netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_MAIN},
+			netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, fmt.Errorf("software: list routes: %w", err)
+		}
+		for _, r := range rs {
+			if r.Dst == nil {
+				continue
+			}
+			a, ok := netip.AddrFromSlice(r.Dst.IP)
+			if !ok {
+				continue
+			}
+			if fam == netlink.FAMILY_V4 {
+				a = a.Unmap()
+			}
+			bits, _ := r.Dst.Mask.Size()
+			out[netip.PrefixFrom(a, bits)] = &r
+		}
+	}
+	return out, nil
+}
+
+// Rules implements hwabstraction.Device: rules as the pinned maps and the
+// kernel's tables hold them.
+func (d *Device) Rules(ctx context.Context) ([]hwabstraction.RuleStatus, error) {
+	d.apply.Lock()
+	defer d.apply.Unlock()
+	if d.isClosed() {
+		return nil, hwabstraction.ErrClosed
+	}
+	var out []hwabstraction.RuleStatus
+	for at := uint32(1); at < d.slots.next; at++ {
+		if at%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		s := &d.tables.rules.at[at]
+		if s.Kind == 0 || s.Kind == uint8(hwabstraction.KindHostRoute) || s.Kind == uint8(hwabstraction.KindUnreachable) {
+			continue
+		}
+		st, err := d.readSlot(at, s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, st)
+	}
+	return d.readRoutes(out)
+}
+
+func (d *Device) readRoutes(out []hwabstraction.RuleStatus) ([]hwabstraction.RuleStatus, error) {
+	if len(d.kernel) == 0 {
+		return out, nil
+	}
+	have, err := d.ourRoutes()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range d.kernel {
+		st := hwabstraction.RuleStatus{Rule: k.rule, On: true}
+		if have[k.now.prefix] != nil {
+			st.Placement = hwabstraction.PlacementKernelRoute
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}
+
+// readSlot turns a slot back into its rule, and asks the index whether the
+// programs can find it.
+func (d *Device) readSlot(at uint32, s *ruleSlot) (hwabstraction.RuleStatus, error) {
+	st := hwabstraction.RuleStatus{Rule: s.rule(), On: true}
+	var named uint32
+	var err error
+	switch hwabstraction.Kind(s.Kind) {
+	case hwabstraction.KindEgress:
+		err = d.tables.Sources.Lookup(egressKey{Addr: s.Addr, Ifindex: s.Ifindex}, &named)
+		if err == nil && !d.attached(s.Ifindex) {
+			named = 0
+		}
+	case hwabstraction.KindTrap:
+		err = d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Proto: uint32(s.Proto)}, &named)
+	default:
+		var e dstEntry
+		err = d.tables.Dsts.Lookup(s.Addr, &e)
+		state := d.tables.groups.at[s.Inst].state()
+		named, st.On = e.Redirect, state&instArmed != 0
+		if s.Kind == uint8(hwabstraction.KindDeliver) {
+			named, st.On = e.Deliver, state&instActive != 0
+		}
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return st, fmt.Errorf("software: read %s: %w", st.Rule.ID(), err)
+	}
+	if named == at {
+		st.Placement = hwabstraction.PlacementEBPF
+	}
+	return st, nil
+}
+
+// rule is the rule that a slot was made from.
+func (s *ruleSlot) rule() hwabstraction.Rule {
+	switch hwabstraction.Kind(s.Kind) {
+	case hwabstraction.KindRedirect:
+		return hwabstraction.Redirect{
+			Stamp: s.stamp(), Address: s.Addr.addr(), To: s.To.addr(), Locator: s.Locator.addr(),
+			New: hwabstraction.NewFlows(s.Policy), PathMTU: s.MTU,
+		}
+	case hwabstraction.KindDeliver:
+		return hwabstraction.Deliver{
+			Stamp: s.stamp(), Address: s.Addr.addr(), Restore: s.To.addr(), Port: s.port(),
+			MAC: s.MAC, Hold: s.Flags&ruleHold != 0,
+		}
+	case hwabstraction.KindEgress:
+		return hwabstraction.Egress{Stamp: s.stamp(), Port: s.port(), Source: s.Addr.addr(), MAC: s.MAC}
+	case hwabstraction.KindTrap:
+		return hwabstraction.Trap{Stamp: s.stamp(), Address: s.Addr.addr(), Protocol: s.Proto, Rate: s.Rate}
+	}
+	return nil
+}
+
+// slotOf finds the slot of a rule; 0 = none.
+func (d *Device) slotOf(id hwabstraction.RuleID) uint32 {
+	a := toAddr16(id.Prefix.Addr())
+	var e dstEntry
+	var at uint32
+	switch id.Kind {
+	case hwabstraction.KindRedirect:
+		if d.tables.Dsts.Lookup(a, &e) == nil {
+			at = e.Redirect
+		}
+	case hwabstraction.KindDeliver:
+		if d.tables.Dsts.Lookup(a, &e) == nil {
+			at = e.Deliver
+		}
+	case hwabstraction.KindTrap:
+		d.tables.Traps.Lookup(trapKey{Addr: a, Proto: uint32(id.Protocol)}, &at)
+	case hwabstraction.KindEgress:
+		if ifindex, err := d.portIndex(id.Port); err == nil {
+			d.tables.Sources.Lookup(egressKey{Addr: a, Ifindex: ifindex}, &at)
+		}
+	}
+	return at
+}
+
+// Counters implements hwabstraction.Device. Kernel routes have none.
+func (d *Device) Counters(ctx context.Context, ids []hwabstraction.RuleID) (map[hwabstraction.RuleID]hwabstraction.Counter, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return nil, hwabstraction.ErrClosed
+	}
+	out := make(map[hwabstraction.RuleID]hwabstraction.Counter, len(ids))
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		at := d.slotOf(id)
+		if at == 0 {
+			continue
+		}
+		var per []counterValue
+		if err := d.tables.Counters.Lookup(at, &per); err != nil {
+			return out, fmt.Errorf("software: counter of %s: %w", id, err)
+		}
+		out[id] = sum(per)
+	}
+	return out, nil
+}
+
+func sum(per []counterValue) hwabstraction.Counter {
+	var c hwabstraction.Counter
+	var last uint64
+	for _, v := range per {
+		c.Packets += v.Packets
+		c.Bytes += v.Bytes
+		last = max(last, v.Last)
+	}
+	c.LastUse = wall(last)
+	return c
+}
+
+func (d *Device) zeroCounter(at uint32) error {
+	n, err := ebpf.PossibleCPU()
+	if err == nil {
+		err = d.tables.Counters.Put(at, make([]counterValue, n))
+	}
+	if err != nil {
+		return fmt.Errorf("software: counter %d: %w", at, err)
+	}
+	return nil
+}
+
+// Drops implements hwabstraction.Device. Reasons: source_guard, hold_full,
+// new_flow (also those rejected), no_route, trap_rate, trap_full. The stack
+// answers for hop_limit and too_big. flow_overflow were redirected unjudged.
+func (d *Device) Drops(ctx context.Context) (hwabstraction.Drops, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return nil, hwabstraction.ErrClosed
+	}
+	out := hwabstraction.Drops{}
+	for i, name := range dropNames {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		var per []counterValue
+		if err := d.tables.Drops.Lookup(uint32(i), &per); err != nil {
+			return out, fmt.Errorf("software: drop counter %s: %w", name, err)
+		}
+		out[name] = sum(per).Packets
+	}
+	return out, nil
+}
