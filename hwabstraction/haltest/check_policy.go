@@ -50,7 +50,8 @@ func (s *stand) known() (flows []hwabstraction.Flow) {
 // attempt is a packet of the peer that begins a flow, or goes on with the known
 // one where sport is 6000.
 func (s *stand) attempt(proto uint8, sport uint16, n int) spec {
-	return spec{src: s.peer, dst: s.old(1), proto: proto, sport: sport, dport: 80, syn: true, body: body(n, 0)}
+	known := sport == 6000
+	return spec{src: s.peer, dst: s.old(1), proto: proto, sport: sport, dport: 80, syn: !known, ack: known, body: body(n, 0)}
 }
 
 // gone checks that exactly the packets with these numbers were redirected.

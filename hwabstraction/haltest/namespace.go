@@ -164,5 +164,8 @@ func (s *space) veth(t testing.TB, name string, far *space, near, farMAC MAC) Po
 			t.Fatalf("veth %s: %s: %v", name, end.name, err)
 		}
 	}
+	if err := s.do(func() error { return plainChecksums(name) }); err != nil {
+		t.Fatal(err)
+	}
 	return Port{Name: name, MAC: near, Far: farMAC}
 }
