@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -22,9 +20,7 @@ type End struct {
 }
 
 // Veth makes a pair with its ends in two namespaces, both up. A zero mtu means
-// 1500. Like a real link it keeps the order of each flow: its receive side is
-// steered by flow (RPS), for a veth left to itself processes a frame on the CPU
-// that sent it and so reorders whenever a sender changes CPU. Nothing is ever
+// 1500. Each end behaves like a network card: see makeCard. Nothing is ever
 // created in the host's namespace.
 func Veth(a, b End, mtu int) error {
 	if mtu == 0 {
@@ -41,7 +37,7 @@ func Veth(a, b End, mtu int) error {
 		return fmt.Errorf("netns: veth %s:%s - %s:%s: %w", a.NS.name, a.Name, b.NS.name, b.Name, err)
 	}
 	for _, e := range []End{b, a} {
-		if err := e.NS.keepOrder(e.Name); err != nil {
+		if err := e.NS.makeCard(e.Name); err != nil {
 			return err
 		}
 		if err := e.NS.SetUp(e.Name); err != nil {
@@ -49,29 +45,6 @@ func Veth(a, b End, mtu int) error {
 		}
 	}
 	return nil
-}
-
-// keepOrder steers a link's received frames to a CPU chosen by flow.
-func (n *NS) keepOrder(link string) error {
-	sys, err := n.sysfs()
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(sys, "class/net", link, "queues/rx-0/rps_cpus")
-	if err := os.WriteFile(path, []byte(cpuMask(runtime.NumCPU())), 0o644); err != nil {
-		return fmt.Errorf("netns: %s: keep order on %s: %w", n.name, link, err)
-	}
-	return nil
-}
-
-// cpuMask is the kernel's notation for the first n CPUs.
-func cpuMask(n int) string {
-	var words []string
-	for ; n > 32; n -= 32 {
-		words = append(words, "ffffffff")
-	}
-	words = append([]string{fmt.Sprintf("%x", uint32(1<<n-1))}, words...)
-	return strings.Join(words, ",")
 }
 
 // Link finds a link by name.
@@ -109,7 +82,8 @@ func (n *NS) setState(name string, set func(netlink.Link) error) error {
 	return nil
 }
 
-// AddAddr puts addresses on a link, without duplicate address detection.
+// AddAddr puts addresses on a link that is up, without duplicate address
+// detection. When it returns, neighbour discovery for them is answered.
 func (n *NS) AddAddr(link string, prefixes ...netip.Prefix) error {
 	l, err := n.Link(link)
 	if err != nil {
@@ -124,7 +98,41 @@ func (n *NS) AddAddr(link string, prefixes ...netip.Prefix) error {
 			return fmt.Errorf("netns: %s: address %s on %s: %w", n.name, p, link, err)
 		}
 	}
+	if l.Attrs().Flags&net.FlagLoopback != 0 {
+		return nil
+	}
+	for _, p := range prefixes {
+		if err := n.awaitSolicited(link, p.Addr()); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// awaitSolicited waits until the link is in the address's solicited-node
+// multicast group (RFC 4291 section 2.7.1). The kernel joins it from a work
+// queue, some time after it has accepted the address; until then solicitations
+// are lost, and a neighbour asks again only after a second.
+func (n *NS) awaitSolicited(link string, a netip.Addr) error {
+	if a.Is4() {
+		return nil
+	}
+	b := a.As16()
+	group := fmt.Sprintf("ff0200000000000000000001ff%x", b[13:])
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(200 * time.Microsecond) {
+		joined, err := n.ReadFile("/proc/thread-self/net/igmp6")
+		if err != nil {
+			return fmt.Errorf("netns: %s: multicast groups: %w", n.name, err)
+		}
+		for line := range strings.Lines(string(joined)) {
+			if f := strings.Fields(line); len(f) > 2 && f[1] == link && f[2] == group {
+				return nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("netns: %s: address %s on %s is not solicitable: is the link up?", n.name, a, link)
+		}
+	}
 }
 
 // DelAddr removes an address from a link.

@@ -79,15 +79,6 @@ func create(t *testing.T, s *Set, name string) *NS {
 	return n
 }
 
-func links(t *testing.T, n *NS) string {
-	t.Helper()
-	b, err := n.ReadFile("/proc/thread-self/net/dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
 func TestVethCarriesTCPBetweenNamespaces(t *testing.T) {
 	s, _ := open(t)
 	a, b := create(t, s, "a"), create(t, s, "")

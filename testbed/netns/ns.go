@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 
 	"github.com/vishvananda/netlink"
 	vns "github.com/vishvananda/netns"
@@ -22,8 +21,6 @@ type NS struct {
 	set  *Set
 	fd   *os.File
 	nl   *netlink.Handle
-
-	sys func() (string, error) // sysfs
 }
 
 // Create makes a namespace, visible as Path (a bind mount in the run
@@ -31,7 +28,6 @@ type NS struct {
 // which has no bind mount and ends with its last descriptor and process.
 func (s *Set) Create(name string) (*NS, error) {
 	n := &NS{name: name, set: s}
-	n.sys = sync.OnceValues(n.mountSys)
 	key := name
 	if name != "" {
 		n.path = filepath.Join(s.nsDir(), name)
@@ -162,18 +158,6 @@ func (n *NS) ReadFile(path string) (b []byte, err error) {
 		return err
 	})
 	return b, err
-}
-
-// sysfs is the namespace's own view of /sys, mounted once. The host's /sys
-// shows the host's links only.
-func (n *NS) sysfs() (string, error) { return n.sys() }
-
-func (n *NS) mountSys() (path string, err error) {
-	err = n.Do(func() error {
-		path, err = n.set.mount("sysfs", filepath.Join("sys", n.name))
-		return err
-	})
-	return path, err
 }
 
 // release gives up descriptor, handle and bind mount.

@@ -61,7 +61,7 @@ func New(ns *netns.NS, link string) (*Park, error) {
 		return err
 	})
 	if err == nil {
-		err = p.set(unix.NLM_F_CREATE|unix.NLM_F_EXCL, openBps, openBurst)
+		err = p.set(unix.NLM_F_CREATE|unix.NLM_F_REPLACE, openBps, openBurst)
 	}
 	if err != nil {
 		p.Remove()

@@ -142,6 +142,8 @@ int port_in(struct __sk_buff *skb)
 	struct place *p;
 	__u32 vm;
 
+	if (skb->protocol == bpf_htons(PARK_ETHERTYPE)) // of a Park at the hypervisor
+		return TC_ACT_SHOT;
 	if (!l)
 		return lose(skb);
 	vm = l->vm;

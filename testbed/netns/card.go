@@ -1,0 +1,89 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// sendQueue is the length in frames of the queue before a link's transmit side.
+const sendQueue = 10000
+
+// makeCard gives a veth end what a network card has: one receive ring that
+// keeps the order (NAPI, which the kernel turns on with GRO and uses for frames
+// of a sender without TSO), and a send queue that waits while the other end's
+// ring is full (from kernel 6.16 on).
+//
+// A veth left to itself hands a frame to a queue of the CPU that sent it. That
+// reorders a flow whenever its sender changes CPU, or when held frames are
+// released on another CPU than new ones come in; and that queue drops frames
+// beyond net.core.netdev_max_backlog, which a release reaches easily.
+func (n *NS) makeCard(link string) error {
+	l, err := n.Link(link)
+	if err != nil {
+		return err
+	}
+	err = n.Do(func() error {
+		return errors.Join(offload(link, unix.ETHTOOL_SGRO, 1), offload(link, unix.ETHTOOL_STSO, 0))
+	})
+	if err != nil {
+		return fmt.Errorf("netns: %s: receive ring of %s: %w", n.name, link, err)
+	}
+	err = n.nl.QdiscAdd(&netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0x10, 0), Parent: netlink.HANDLE_ROOT},
+		QdiscType:  "pfifo",
+	})
+	if err != nil {
+		return fmt.Errorf("netns: %s: send queue of %s: %w", n.name, link, err)
+	}
+	return nil
+}
+
+// offload is ethtool -K for one old-style feature, in the thread's namespace.
+func offload(link string, feature, value uint32) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	setting := struct{ cmd, data uint32 }{feature, value}
+	request := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&setting)}
+	copy(request.name[:unix.IFNAMSIZ-1], link)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// LinkDrops sums what the links of the namespace dropped on their own account:
+// frames that found a ring or queue full. It is not a loss that anybody's
+// forwarding decided on; a run during which it grows is void.
+func (n *NS) LinkDrops() (sum uint64, err error) {
+	links, err := n.nl.LinkList()
+	if err != nil {
+		return 0, fmt.Errorf("netns: %s: links: %w", n.name, err)
+	}
+	for _, l := range links {
+		if s := l.Attrs().Statistics; s != nil && l.Type() == "veth" {
+			sum += s.TxDropped + s.RxDropped
+		}
+		queues, err := n.nl.QdiscList(l)
+		if err != nil {
+			return 0, fmt.Errorf("netns: %s: queues: %w", n.name, err)
+		}
+		for _, q := range queues {
+			if a := q.Attrs(); a.Parent == netlink.HANDLE_ROOT && a.Statistics != nil && a.Statistics.Queue != nil {
+				sum += uint64(a.Statistics.Queue.Drops)
+			}
+		}
+	}
+	return sum, nil
+}
