@@ -10,8 +10,8 @@ import (
 
 // Bounds of one entry.
 const (
-	MaxPort  = 15  // bytes of a port's name (IFNAMSIZ - 1)
-	MaxExtra = 512 // bytes of Entry.Extra
+	MaxPort  = 15   // bytes of a port's name (IFNAMSIZ - 1)
+	MaxExtra = 4096 // bytes of Entry.Extra
 )
 
 // Role says what this hypervisor is to the VM. The zero value is invalid.

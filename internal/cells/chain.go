@@ -52,7 +52,8 @@ func (t *Table) take(near uint32) uint32 {
 	return i
 }
 
-// load appends the record of a head cell to dst[:0] and verifies it.
+// load gives the record of a head cell, verified: in the cell itself if it has
+// only one, and else copied to dst[:0].
 func (t *Table) load(head uint32, dst []byte) (record []byte, keyLen int, err error) {
 	sum, record, ok := t.sum(head, dst[:0])
 	if !ok || t.commit(head).Load() != commitMark<<32|uint64(sum) {
@@ -61,7 +62,7 @@ func (t *Table) load(head uint32, dst []byte) (record []byte, keyLen int, err er
 	return record, int(binary.LittleEndian.Uint16(t.cell(head)[12:])), nil
 }
 
-// sum walks a chain, appends its record to dst and computes its checksum. It is
+// sum walks a chain and computes its checksum. The record is as in load. It is
 // not ok if the lengths or links are impossible.
 func (t *Table) sum(head uint32, dst []byte) (sum uint32, record []byte, ok bool) {
 	le := binary.LittleEndian
@@ -69,6 +70,9 @@ func (t *Table) sum(head uint32, dst []byte) (sum uint32, record []byte, ok bool
 	keyLen, n := int(le.Uint16(c[12:])), int(le.Uint16(c[14:]))
 	if keyLen == 0 || keyLen > MaxKey || n < keyLen || n > t.maxRecord {
 		return 0, dst, false
+	}
+	if n <= headRoom {
+		return crc32.Update(head, castagnoli, c[8:headFixed+n]), c[headFixed : headFixed+n], le.Uint32(c[8:]) == 0
 	}
 	sum = head
 	for at := headFixed; ; at = tailFixed {

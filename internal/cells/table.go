@@ -127,7 +127,7 @@ func (t *Table) Delete(key []byte) bool {
 }
 
 // Range calls fn with every entry until it returns false. Key and value are
-// valid during the call only, and copies. fn may read, and delete the entry it
+// valid during the call only. fn may read, and delete the entry it
 // is given; it must not put any. Damaged entries are left out.
 func (t *Table) Range(fn func(key, value []byte) bool) {
 	buf := make([]byte, 0, t.maxRecord)
