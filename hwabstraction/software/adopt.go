@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/cilium/ebpf"
-	"github.com/vishvananda/netlink"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 )
@@ -18,7 +17,9 @@ func (d *Device) adopt() error {
 		d.journal = d.cfg.Journal
 	}
 	d.adoptGroups()
-	d.slots = allocator{next: 1, size: uint32(len(d.tables.rules.at))} // 0 = no rule
+	size := uint32(len(d.tables.rules.at))
+	d.slots = allocator{next: 1, size: size} // 0 = no rule
+	counting := map[uint32]bool{0: true}
 	for ; d.slots.next < d.slots.size; d.slots.next++ {
 		at := d.slots.next
 		s := &d.tables.rules.at[at]
@@ -36,10 +37,26 @@ func (d *Device) adopt() error {
 		if !keep {
 			s.clear()
 			d.slots.free = append(d.slots.free, at)
+			continue
 		}
+		counting[s.Counter] = true
 	}
+	d.adoptCounters(counting, size)
 	d.dropEmptyGroups()
 	return d.adoptRoutes()
+}
+
+// adoptCounters finds which counters are free: those that no rule has. They
+// are set to zero when they are taken.
+func (d *Device) adoptCounters(used map[uint32]bool, size uint32) {
+	d.counters = allocator{next: 1, size: size}
+	for n := len(used) - 1; n > 0; d.counters.next++ {
+		if used[d.counters.next] {
+			n--
+		} else {
+			d.counters.free = append(d.counters.free, d.counters.next)
+		}
+	}
 }
 
 func (d *Device) adoptGroups() {
@@ -166,9 +183,4 @@ func (d *Device) adoptRoutes() error {
 		}
 	}
 	return nil
-}
-
-// linkOf is what netlink wants where only the index counts.
-func linkOf(ifindex uint32) netlink.Link {
-	return &netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}
 }

@@ -20,9 +20,16 @@ type batch struct {
 	order   []addr16
 	routes  []rtMessage
 	routeOf []int // result of each message; -1 = of none
-	retired []uint32
+	retired []retired
 	zones   zoneChange
 	hops    hopCache
+}
+
+// retired is a slot that is free once the index does not name it; its counter
+// may have gone to the slot that took its place.
+type retired struct {
+	slot    uint32
+	counter bool
 }
 
 // pending is the entry of one address as it shall be.
@@ -161,27 +168,37 @@ func (b *batch) touch(a addr16, p *pending) {
 	}
 }
 
-// publish writes a rule into a fresh slot.
-func (b *batch) publish(v *ruleSlot) (uint32, error) {
-	at, ok := b.d.slots.take()
+// publish writes a rule into a fresh slot; it counts on where old did.
+func (b *batch) publish(v *ruleSlot, old uint32) (uint32, error) {
+	d := b.d
+	at, ok := d.slots.take()
 	if !ok {
 		return 0, fmt.Errorf("%w: rules", hwabstraction.ErrTableFull)
 	}
-	s := &b.d.tables.rules.at[at]
-	if s.Used != 0 {
-		if err := b.d.zeroCounter(at); err != nil {
-			return 0, err
-		}
+	if old != 0 {
+		v.Counter = d.tables.rules.at[old].Counter
+	} else if v.Counter, ok = d.counters.take(); !ok { // as many as slots: never
+		d.slots.give(at)
+		return 0, fmt.Errorf("%w: counters", hwabstraction.ErrTableFull)
+	} else if err := d.zeroCounter(v.Counter); err != nil {
+		return 0, err
 	}
-	s.publish(v)
+	d.tables.rules.at[at].publish(v)
 	return at, nil
 }
 
-// retire frees a slot and its group's reference once the index no longer
-// names it.
+// retire frees a slot, its counter and its group's reference once the index no
+// longer names it.
 func (b *batch) retire(slot uint32) {
 	if slot != 0 {
-		b.retired = append(b.retired, slot)
+		b.retired = append(b.retired, retired{slot, true})
+	}
+}
+
+// replaced is retire for a slot whose counter another one goes on with.
+func (b *batch) replaced(slot uint32) {
+	if slot != 0 {
+		b.retired = append(b.retired, retired{slot, false})
 	}
 }
 
@@ -194,8 +211,8 @@ func (b *batch) flush() {
 	}
 	b.zones = zoneChange{}
 	b.flushIndex()
-	for _, slot := range b.retired {
-		b.release(slot)
+	for _, r := range b.retired {
+		b.release(r)
 	}
 	b.retired = nil
 	b.flushRoutes()

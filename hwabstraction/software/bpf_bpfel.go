@@ -78,7 +78,7 @@ type bpfInst struct {
 	LastIfb      uint64
 	Flows        uint32
 	Serial       uint32
-	Pad          uint64
+	Wall         uint64
 }
 
 type bpfPort struct {
@@ -108,7 +108,8 @@ type bpfRule struct {
 	Bits    uint8
 	Used    uint8
 	Tat     uint64
-	Pad     uint64
+	Counter uint32
+	Pad     uint32
 }
 
 type bpfTrapKey struct {

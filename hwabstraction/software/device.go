@@ -25,6 +25,7 @@ type Device struct {
 	nl      *netlink.Handle
 	rt      *rtConn
 	packets int // AF_PACKET socket
+	groups6 int // UDP socket that joins multicast groups
 	nft     *firewall
 	ring    *ringbuf.Reader
 	trapped chan hwabstraction.Trapped
@@ -34,6 +35,8 @@ type Device struct {
 	apply    sync.Mutex
 	slots    allocator
 	insts    allocator
+	counters allocator
+	limits   map[hwabstraction.Stamp]hwabstraction.HoldLimit // of groups to come
 	kernel   map[hwabstraction.RuleID]*kernelRoute
 	restores map[netip.Addr][]uint32 // deliver slots by the address they restore
 	sources  map[hwabstraction.RuleID]uint32
@@ -74,11 +77,12 @@ func Open(cfg Config) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{
-		cfg: cfg, log: cfg.Log, ns: ns, packets: -1,
+		cfg: cfg, log: cfg.Log, ns: ns, packets: -1, groups6: -1,
 		trapped:  make(chan hwabstraction.Trapped, 256),
 		kernel:   map[hwabstraction.RuleID]*kernelRoute{},
 		restores: map[netip.Addr][]uint32{},
 		sources:  map[hwabstraction.RuleID]uint32{},
+		limits:   map[hwabstraction.Stamp]hwabstraction.HoldLimit{},
 		opened:   map[uint32]int{},
 		zoneRefs: map[netip.Addr]int{},
 		mtus:     map[int]uint32{},
@@ -123,6 +127,12 @@ func (d *Device) dial() (err error) {
 	})
 	if err != nil {
 		return fmt.Errorf("software: packet socket: %w", err)
+	}
+	d.groups6, err = openIn(d.ns, func() (int, error) {
+		return unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	})
+	if err != nil {
+		return fmt.Errorf("software: multicast socket: %w", err)
 	}
 	return nil
 }
@@ -178,8 +188,10 @@ func (d *Device) Close() error {
 	if d.rt != nil {
 		d.rt.close()
 	}
-	if d.packets >= 0 {
-		unix.Close(d.packets)
+	for _, fd := range []int{d.packets, d.groups6} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 	d.ns.close()
 	return errors.Join(errs...)
@@ -192,6 +204,11 @@ func (d *Device) Trapped() <-chan hwabstraction.Trapped { return d.trapped }
 func (d *Device) Transmit(port string, frame []byte) error {
 	if len(frame) < 14 {
 		return fmt.Errorf("software: transmit on %s: frame of %d bytes", port, len(frame))
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.closed {
+		return hwabstraction.ErrClosed
 	}
 	ifindex, err := d.portIndex(port)
 	if err != nil {

@@ -25,12 +25,12 @@ func (b *batch) putEgress(r hwabstraction.Egress) error {
 	if done, err := b.replaces(old, &v); done || err != nil {
 		return err
 	}
-	at, err := b.publish(&v)
+	at, err := b.publish(&v, old)
 	if err != nil {
 		return err
 	}
 	if err := d.addSource(at, &v); err != nil {
-		b.retire(at)
+		b.retired = append(b.retired, retired{at, old == 0})
 		return err
 	}
 	b.zones.add(d, r.Source, v.Zone)
@@ -75,6 +75,10 @@ func (b *batch) dropSource(at, now uint32) {
 	if d.opened[v.Ifindex]--; d.opened[v.Ifindex] <= 0 {
 		delete(d.opened, v.Ifindex)
 		d.closePort(v.port(), v.Ifindex)
+	}
+	if now != 0 {
+		b.replaced(at)
+		return
 	}
 	b.retire(at)
 }
@@ -121,7 +125,24 @@ func (d *Device) openPort(name string, ifindex uint32) error {
 			return fmt.Errorf("software: port %s: gateway %s: %w", name, a.IP, err)
 		}
 	}
+	if err := d.solicited(ifindex); err != nil {
+		return err
+	}
 	return d.attach(ifindex, d.tables.VmIn, "vm_in")
+}
+
+// solicited joins the group in which VMs ask for the gateway. The kernel joins
+// it too, but later, by a work queue: a question in between would be lost.
+func (d *Device) solicited(ifindex uint32) error {
+	b := Gateway6.As16()
+	group := &unix.IPv6Mreq{
+		Multiaddr: [16]byte{0xff, 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]}, Interface: ifindex,
+	}
+	err := unix.SetsockoptIPv6Mreq(d.groups6, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, group)
+	if err != nil && !errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("software: port %d: gateway's multicast group: %w", ifindex, err)
+	}
+	return nil
 }
 
 func (d *Device) closePort(name string, ifindex uint32) {

@@ -48,10 +48,9 @@ func (d *Device) ensure(s hwabstraction.Stamp) (*group, error) {
 	d.serial++
 	*slot = instSlot{
 		Owner: s.Owner, Epoch: s.Epoch, Serial: d.serial,
-		LimitPackets: uint32(d.cfg.Hold.Packets),
-		LimitBytes:   uint32(d.cfg.Hold.Bytes),
-		LimitTime:    uint64(d.cfg.Hold.Time),
 	}
+	slot.limit(d.limits[s], d.cfg.Hold)
+	delete(d.limits, s)
 	atomic.StoreUint32(&slot.Used, instUsed)
 	g := &group{at: at, slot: slot}
 	d.mu.Lock()
@@ -91,12 +90,21 @@ func monotonic() uint64 {
 	return uint64(t.Nano())
 }
 
-// wall converts a monotonic time of the programs; 0 = never.
+// wall is a monotonic time of the programs by today's clock; 0 = never.
 func wall(ns uint64) time.Time {
 	if ns == 0 {
 		return time.Time{}
 	}
 	return time.Now().Add(-time.Duration(monotonic() - ns)).Round(0)
+}
+
+// wall is a time of the group by the clock as it was when it was armed, so
+// that it reads the same for ever.
+func (g *instSlot) wall(ns uint64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(ns+g.Wall))
 }
 
 // Arm implements hwabstraction.Device: one store into the groups map.
@@ -108,7 +116,9 @@ func (d *Device) Arm(s hwabstraction.Stamp) error {
 	defer done()
 	if g.slot.state()&instArmed == 0 {
 		atomic.StoreUint64(&g.slot.FirstHit, 0)
-		atomic.StoreUint64(&g.slot.ArmedAt, monotonic())
+		now := monotonic()
+		atomic.StoreUint64(&g.slot.Wall, uint64(time.Now().UnixNano())-now)
+		atomic.StoreUint64(&g.slot.ArmedAt, now)
 		g.slot.set(instArmed)
 	}
 	return nil
@@ -158,10 +168,10 @@ func (d *Device) GiveBack(ctx context.Context, s hwabstraction.Stamp) error {
 		return err
 	}
 	st := g.slot.state()
-	if st&instActive != 0 {
+	if st&instActive != 0 { // nothing is held
 		done()
 		d.apply.Unlock()
-		return fmt.Errorf("%w: %s is active", hwabstraction.ErrStale, s)
+		return nil
 	}
 	if st&instReturning == 0 {
 		err = d.routeBack(g)
@@ -197,15 +207,20 @@ func (d *Device) SetHoldLimit(s hwabstraction.Stamp, l hwabstraction.HoldLimit) 
 	if d.isClosed() {
 		return hwabstraction.ErrClosed
 	}
-	g, err := d.ensure(s)
-	if err != nil {
-		return err
+	if g := d.index[s]; g != nil {
+		g.slot.limit(l, d.cfg.Hold)
+		return nil
 	}
-	setDefault(&l.Packets, d.cfg.Hold.Packets)
-	setDefault(&l.Bytes, d.cfg.Hold.Bytes)
-	setDefault(&l.Time, d.cfg.Hold.Time)
-	g.slot.LimitPackets, g.slot.LimitBytes, g.slot.LimitTime = uint32(l.Packets), uint32(l.Bytes), uint64(l.Time)
+	d.limits[s] = l
 	return nil
+}
+
+// limit bounds the group's hold; zero fields take the defaults.
+func (g *instSlot) limit(l, otherwise hwabstraction.HoldLimit) {
+	setDefault(&l.Packets, otherwise.Packets)
+	setDefault(&l.Bytes, otherwise.Bytes)
+	setDefault(&l.Time, otherwise.Time)
+	g.LimitPackets, g.LimitBytes, g.LimitTime = uint32(l.Packets), uint32(l.Bytes), uint64(l.Time)
 }
 
 func (d *Device) isClosed() bool {
@@ -225,7 +240,7 @@ func (d *Device) Group(s hwabstraction.Stamp) (hwabstraction.GroupStatus, error)
 	st := i.state()
 	status := hwabstraction.GroupStatus{
 		Stamp: s, Armed: st&instArmed != 0, Active: st&instActive != 0, Returning: st&instReturning != 0,
-		ArmedAt: wall(i.ArmedAt), FirstHit: wall(i.FirstHit),
+		ArmedAt: i.wall(i.ArmedAt), FirstHit: i.wall(i.FirstHit),
 		Held: i.Held, HoldDrops: i.HoldDrops, MaxHold: holdTime(i),
 	}
 	if st&instHold != 0 {

@@ -21,7 +21,7 @@ func newSlot(r hwabstraction.Rule, a addr16) ruleSlot {
 // same reports whether a slot already says what v says.
 func (s *ruleSlot) same(v *ruleSlot) bool {
 	a, b := *s, *v
-	a.Used, b.Used, a.TAT, b.TAT = 0, 0, 0, 0
+	a.Used, b.Used, a.TAT, b.TAT, a.Counter, b.Counter = 0, 0, 0, 0, 0, 0
 	return a == b
 }
 
@@ -41,7 +41,7 @@ func (b *batch) replaces(old uint32, v *ruleSlot) (done bool, err error) {
 // putIndexed publishes a redirect or a delivery; which points at its place in
 // the entry.
 func (b *batch) putIndexed(i int, v *ruleSlot, g *group, p *pending, which *uint32) error {
-	at, err := b.publish(v)
+	at, err := b.publish(v, *which)
 	if err != nil {
 		b.d.settle(g)
 		return err
@@ -50,7 +50,7 @@ func (b *batch) putIndexed(i int, v *ruleSlot, g *group, p *pending, which *uint
 	if v.Flags&ruleHold != 0 {
 		g.holds++
 	}
-	b.retire(*which)
+	b.replaced(*which)
 	*which = at
 	p.made = append(p.made, made{at, i})
 	b.touch(v.Addr, p)
@@ -188,15 +188,18 @@ func (b *batch) removeIndexed(id hwabstraction.RuleID, s hwabstraction.Stamp) er
 }
 
 // release frees a slot that nothing names any more.
-func (b *batch) release(at uint32) {
+func (b *batch) release(r retired) {
 	d := b.d
-	s := &d.tables.rules.at[at]
+	s := &d.tables.rules.at[r.slot]
 	v := *s
 	s.clear()
-	d.slots.give(at)
+	d.slots.give(r.slot)
+	if r.counter {
+		d.counters.give(v.Counter)
+	}
 	kind := hwabstraction.Kind(v.Kind)
 	if kind == hwabstraction.KindDeliver {
-		b.releaseDelivery(at, &v)
+		b.releaseDelivery(r.slot, &v)
 	}
 	if kind != hwabstraction.KindDeliver && kind != hwabstraction.KindRedirect {
 		return

@@ -137,14 +137,13 @@ func (n *node) udp(at netip.AddrPort) *net.UDPConn {
 // lab is a spine with a peer's address, two hypervisors, and a VM namespace
 // behind each of them with the same addresses.
 type lab struct {
-	t              testing.TB
-	spine          *node
-	hv             [2]*node
-	vm             [2]*node
-	dev            [2]*Device
-	dir            [2]string
-	attach         Attach
-	policyZoneTest bool
+	t      testing.TB
+	spine  *node
+	hv     [2]*node
+	vm     [2]*node
+	dev    [2]*Device
+	dir    [2]string
+	attach Attach
 }
 
 // fam is one family's addresses in the lab.

@@ -47,7 +47,8 @@ type ruleSlot struct {
 	Zone                       uint16
 	Bits, Used                 uint8
 	TAT                        uint64
-	_                          uint64
+	Counter                    uint32
+	_                          uint32
 }
 
 func (s *ruleSlot) stamp() hwabstraction.Stamp {
@@ -105,7 +106,7 @@ type instSlot struct {
 	HoldDrops, FirstHeld     uint64
 	ReleasedAt, LastIfb      uint64
 	Flows, Serial            uint32
-	_                        uint64
+	Wall                     uint64
 }
 
 func (g *instSlot) stamp() hwabstraction.Stamp {

@@ -22,16 +22,16 @@ func (b *batch) putTrap(i int, r hwabstraction.Trap) error {
 	if done, err := b.replaces(old, &v); done || err != nil {
 		return err
 	}
-	at, err := b.publish(&v)
+	at, err := b.publish(&v, old)
 	if err != nil {
 		return err
 	}
 	if err := b.d.tables.Traps.Put(key, at); err != nil {
-		b.retire(at)
+		b.retired = append(b.retired, retired{at, old == 0})
 		return fmt.Errorf("%w: traps: %w", hwabstraction.ErrTableFull, err)
 	}
 	if old != 0 {
-		b.retire(old)
+		b.replaced(old)
 		return nil
 	}
 	p, err := b.entry(v.Addr)

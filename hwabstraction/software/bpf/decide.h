@@ -10,7 +10,7 @@
 struct claim {
 	struct rule *red, *del;
 	struct inst *red_group, *del_group;
-	__u32 red_slot, del_slot, traps;
+	__u32 traps;
 };
 
 static __always_inline struct inst *group_of(struct rule *r)
@@ -24,6 +24,7 @@ static __always_inline struct inst *group_of(struct rule *r)
 static __always_inline int claims(const struct addr *a, struct claim *c)
 {
 	struct dst *d = bpf_map_lookup_elem(&dsts, a);
+	__u32 red, del;
 
 	c->red = c->del = 0;
 	c->red_group = c->del_group = 0;
@@ -31,11 +32,11 @@ static __always_inline int claims(const struct addr *a, struct claim *c)
 	if (!d)
 		return 1;
 	c->traps = d->traps;
-	c->red_slot = d->redirect;
-	c->del_slot = d->deliver;
-	c->red = rule_at(c->red_slot, a, KIND_REDIRECT);
-	c->del = rule_at(c->del_slot, a, KIND_DELIVER);
-	if ((c->red_slot && !c->red) || (c->del_slot && !c->del))
+	red = d->redirect;
+	del = d->deliver;
+	c->red = rule_at(red, a, KIND_REDIRECT);
+	c->del = rule_at(del, a, KIND_DELIVER);
+	if ((red && !c->red) || (del && !c->del))
 		return 0;
 	if (c->red) {
 		c->red_group = group_of(c->red);
@@ -62,25 +63,24 @@ static __always_inline int restored(struct __sk_buff *skb, struct pkt *p, struct
 {
 	struct rule *r = first->del;
 	struct inst *g = first->del_group;
-	__u32 slot = first->del_slot;
 	struct claim c;
 
 	read_claims(&r->to, &c);
 	rewrite_dst(skb, p, &r->to);
-	count_rule(slot, skb->len);
+	count_rule(r, skb->len);
 	if (!(g->state & INST_ACTIVE) && (g->state & INST_RETURNING)) {
 		if (c.red && c.red_group)
-			return redirect(skb, p, c.red, c.red_group, c.red_slot);
+			return redirect(skb, p, c.red, c.red_group);
 		return deliver(skb, g);
 	}
 	if (c.del && c.del_group && c.del->epoch >= r->epoch && same(&c.del->to, &c.del->addr)) {
 		r = c.del;
 		g = c.del_group;
 		if (c.del->inst != first->del->inst)
-			count_rule(c.del_slot, skb->len);
+			count_rule(c.del, skb->len);
 	}
 	if (c.red && c.red_group && c.red->epoch > r->epoch)
-		return redirect(skb, p, c.red, c.red_group, c.red_slot);
+		return redirect(skb, p, c.red, c.red_group);
 	return deliver(skb, g);
 }
 
@@ -89,11 +89,11 @@ static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, struct c
 	if (c->del && c->del_group && (!c->red || c->del->epoch >= c->red->epoch)) {
 		if (!same(&c->del->to, &c->del->addr))
 			return restored(skb, p, c);
-		count_rule(c->del_slot, skb->len);
+		count_rule(c->del, skb->len);
 		return deliver(skb, c->del_group);
 	}
 	if (c->red && c->red_group)
-		return redirect(skb, p, c->red, c->red_group, c->red_slot);
+		return redirect(skb, p, c->red, c->red_group);
 	return ACT_NEXT;
 }
 

@@ -36,14 +36,13 @@ SEC("tc")
 int vm_in(struct __sk_buff *skb)
 {
 	struct pkt p = {.from_vm = 1};
-	int slot = guard(skb, &p);
 
-	if (slot < 0) {
+	switch (guard(skb, &p)) {
+	case GUARD_DROP:
 		count_drop(DROP_SOURCE_GUARD, skb->len);
 		return ACT_SHOT;
-	}
-	if (!slot)
+	case GUARD_STACK:
 		return ACT_NEXT;
-	count_rule(slot, skb->len);
+	}
 	return forward(skb, &p);
 }

@@ -151,7 +151,7 @@ static __always_inline int refuse(struct __sk_buff *skb, struct rule *r)
 	return ACT_OK;
 }
 
-static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule *r, struct inst *g, __u32 slot)
+static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule *r, struct inst *g)
 {
 	const struct addr *to = same(&r->to, &r->addr) ? &r->locator : &r->to;
 	struct bpf_fib_lookup f = {};
@@ -179,7 +179,7 @@ static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule
 	if (to == &r->to)
 		rewrite_dst(skb, p, to);
 	decrement_ttl(skb, p);
-	count_rule(slot, skb->len);
+	count_rule(r, skb->len);
 	if (!g->first_hit)
 		g->first_hit = bpf_ktime_get_ns();
 	return send(&f);

@@ -19,23 +19,24 @@ static __always_inline int zero_mac(const __u8 *a)
 	return !(a[0] | a[1] | a[2] | a[3] | a[4] | a[5]);
 }
 
-/* owns tells the slot of the Egress that lets this port use an address. */
-static __always_inline __u32 owns(__u32 ifindex, const struct addr *a)
+/* owns finds the Egress that lets this port use an address. */
+static __always_inline struct rule *owns(__u32 ifindex, const struct addr *a)
 {
 	struct egress_key k = {.addr = *a, .ifindex = ifindex};
 	__u32 *slot = bpf_map_lookup_elem(&sources, &k);
 	struct rule *r;
-	__u32 s;
 
 	if (!slot)
 		return 0;
-	s = *slot;
-	r = rule_at(s, a, KIND_EGRESS);
-	return r && r->ifindex == ifindex ? s : 0;
+	r = rule_at(*slot, a, KIND_EGRESS);
+	return r && r->ifindex == ifindex ? r : 0;
 }
 
+/* link_local6: an address that a VM may have of itself; fe80::1 is ours. */
 static __always_inline int link_local6(const struct addr *a)
 {
+	if (a->w[0] == bpf_htonl(0xfe800000) && !a->w[1] && !a->w[2] && a->w[3] == bpf_htonl(1))
+		return 0;
 	return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
 }
 
@@ -89,7 +90,7 @@ static __always_inline int guard_icmp6(struct __sk_buff *skb, struct pkt *p, int
 	case ND_NA:
 		if (bpf_skb_load_bytes(skb, p->l4 + 8, &target, 16))
 			return 0;
-		return link_local6(&target) || owns(skb->ifindex, &target);
+		return link_local6(&target) || owns(skb->ifindex, &target) != 0;
 	case ND_RS:
 	case 130:
 	case 131:
@@ -109,13 +110,13 @@ static __always_inline int udp_ports(struct __sk_buff *skb, struct pkt *p, __u16
 	return ports[0] == bpf_htons(from) && ports[1] == bpf_htons(to);
 }
 
-/* guard_ip tells whether the VM may send this; *slot is the Egress that says so. */
-static __always_inline int guard_ip(struct __sk_buff *skb, struct pkt *p, __u32 *slot)
+/* guard_ip tells whether the VM may send this; *r is the Egress that says so. */
+static __always_inline int guard_ip(struct __sk_buff *skb, struct pkt *p, struct rule **r)
 {
-	*slot = owns(skb->ifindex, &p->src);
+	*r = owns(skb->ifindex, &p->src);
 	if (!p->v6)
-		return *slot || (!p->src.w[3] && udp_ports(skb, p, 68, 67));
-	if (*slot)
+		return *r || (!p->src.w[3] && udp_ports(skb, p, 68, 67));
+	if (*r)
 		return p->proto != IP_ICMP6 || p->frag == FRAG_LATER || guard_icmp6(skb, p, 0);
 	if (!link_local6(&p->src) && !unspecified6(&p->src))
 		return 0;
@@ -126,14 +127,17 @@ static __always_inline int guard_ip(struct __sk_buff *skb, struct pkt *p, __u32 
 	return link_local6(&p->src) && udp_ports(skb, p, 546, 547);
 }
 
-#define GUARD_DROP -1
-#define GUARD_STACK 0 /* for the gateway: nothing to decide */
+enum guarded {
+	GUARD_DROP,
+	GUARD_STACK, /* for the gateway: nothing to decide */
+	GUARD_PASS,
+};
 
-/* guard reads a packet of a VM and tells the slot of the Egress that lets it
- * out, or one of the above. */
+/* guard reads a packet of a VM and tells what may become of it. */
 static __noinline int guard(struct __sk_buff *skb, struct pkt *p)
 {
-	__u32 ifindex = skb->ifindex, slot = 0;
+	__u32 ifindex = skb->ifindex;
+	struct rule *r = 0;
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
 	struct macs m;
 
@@ -143,9 +147,12 @@ static __noinline int guard(struct __sk_buff *skb, struct pkt *p)
 		return GUARD_DROP;
 	if (skb->protocol == bpf_htons(ETH_ARP))
 		return guard_arp(skb, port->mac) ? GUARD_STACK : GUARD_DROP;
-	if (!is_ip(skb) || parse(skb, p) || !guard_ip(skb, p, &slot))
+	if (!is_ip(skb) || parse(skb, p) || !guard_ip(skb, p, &r))
 		return GUARD_DROP;
-	return slot;
+	if (!r)
+		return GUARD_STACK;
+	count_rule(r, skb->len);
+	return GUARD_PASS;
 }
 
 #endif

@@ -125,9 +125,10 @@ static __always_inline void count_drop(__u32 why, __u32 len)
 	}
 }
 
-static __always_inline void count_rule(__u32 slot, __u32 len)
+static __always_inline void count_rule(const struct rule *r, __u32 len)
 {
-	struct counter *c = bpf_map_lookup_elem(&counters, &slot);
+	__u32 i = r->counter;
+	struct counter *c = bpf_map_lookup_elem(&counters, &i);
 
 	if (c) {
 		c->packets++;

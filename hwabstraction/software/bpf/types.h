@@ -69,7 +69,8 @@ struct rule {
 	__u8 bits;
 	__u8 used;
 	__u64 tat; /* trap: theoretical arrival time of the next packet, ns */
-	__u64 pad;
+	__u32 counter;
+	__u32 pad;
 };
 
 #define INST_ARMED 1
@@ -103,7 +104,7 @@ struct inst {
 	__u64 last_ifb;
 	__u32 flows;
 	__u32 serial; /* of this use of the element: keys flows and judged */
-	__u64 pad;
+	__u64 wall;   /* user space: CLOCK_REALTIME - CLOCK_MONOTONIC when armed */
 };
 
 /* What stands at one address: slots, 0 = none. */
