@@ -1,0 +1,179 @@
+package mgmt
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/dpmip/dpmip/mobility"
+)
+
+// advance does what has become possible by a confirmation or an agreement:
+// routes that may go, old addresses that have drained, moves that are done.
+func (c *Core) advance(b *Binding) {
+	b.Anchors = slices.DeleteFunc(b.Anchors, func(a Anchor) bool { return a.Cold && a.Confirmed })
+	c.drainOld(b)
+	c.unroute(b)
+	c.releaseOld(b)
+	c.advanceMove(b)
+}
+
+// drainOld finds old addresses that nobody redirects any more.
+func (c *Core) drainOld(b *Binding) {
+	for i := range b.Old {
+		o := &b.Old[i]
+		if o.State == OldLive && !b.redirected(o.Addr) && (o.Quiet || c.inv.Home(o.Addr) != b.Hypervisor) {
+			o.State = OldUnrouted
+		}
+	}
+}
+
+// releaseOld goes from withdrawn routes to the release of the address.
+func (c *Core) releaseOld(b *Binding) {
+	for i := range b.Old {
+		o := &b.Old[i]
+		if o.State == OldUnrouted && !slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Addr == o.Addr }) {
+			o.State = OldReleasing
+		}
+	}
+}
+
+// redirected reports whether an anchor still redirects the address.
+func (b *Binding) redirected(a netip.Addr) bool {
+	return slices.ContainsFunc(b.Anchors, func(x Anchor) bool { return !x.Cold && slices.Contains(x.Addrs, a) })
+}
+
+// advanceMove moves the committed move on: confirmed by all, drained, done.
+func (c *Core) advanceMove(b *Binding) {
+	if b.Last == 0 {
+		return
+	}
+	m := c.tx.editMove(b.VM, b.Last)
+	if m == nil {
+		b.Last = 0
+		return
+	}
+	if m.State == MoveCommitted && b.confirmed() && !c.routesOwed(b) {
+		m.State = MoveDraining
+		m.phase(c.now, PhaseConfirmed, "")
+	}
+	if m.State == MoveDraining && c.settled(b) {
+		m.State = MoveDone
+		m.phase(c.now, PhaseDone, "")
+		b.Last = 0
+		c.emit(Count{"moves", "done"})
+	}
+}
+
+// settled reports whether only what lasts is left: the redirects of kept
+// addresses at their homes, and their routes.
+func (c *Core) settled(b *Binding) bool {
+	if len(b.Old) > 0 || slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Withdraw }) {
+		return false
+	}
+	for i := range b.Anchors {
+		for _, a := range b.Anchors[i].Addrs {
+			if !slices.Contains(b.Slots, a) || c.inv.Home(a) != b.Anchors[i].Hypervisor {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// emptied reports whether nothing of a VM that is gone is left to be told.
+func (c *Core) emptied(b *Binding) bool {
+	return len(b.Anchors) == 0 && len(b.Routes) == 0 && len(b.Quarantine) == 0 && b.Open == 0
+}
+
+// expire does for one VM what time has brought about.
+func (c *Core) expire(vm mobility.VMID) {
+	b := c.tx.binding(vm)
+	switch {
+	case b == nil:
+		return
+	case !b.Grace.IsZero() && !c.now.Before(b.Grace):
+		c.leave(c.tx.edit(vm), "deregistered")
+	case b.Hypervisor != "" && b.Grace.IsZero() && c.lapsed(b):
+		c.leave(c.tx.edit(vm), "expired while its hypervisor was up")
+	case !b.Gone.IsZero() && c.emptied(b) && c.now.Sub(b.Gone) >= c.inv.Lifetimes.History:
+		c.tx.remove(vm)
+		return
+	}
+	if slices.ContainsFunc(b.Quarantine, func(q Quarantined) bool { return !c.now.Before(q.Until) }) {
+		e := c.tx.edit(vm)
+		e.Quarantine = slices.DeleteFunc(e.Quarantine, func(q Quarantined) bool { return !c.now.Before(q.Until) })
+	}
+	if m := c.tx.move(vm, b.Open); m != nil && m.State != MoveAborting && !m.Deadline.IsZero() && !c.now.Before(m.Deadline) {
+		c.abort(c.tx.editMove(vm, b.Open), "no COMMIT within the prepare time-out")
+	}
+	c.prune(vm)
+}
+
+// leave ends a binding: anchors and routers are told to forget the VM, its
+// addresses go to quarantine, the epoch is remembered.
+func (c *Core) leave(b *Binding, why string) {
+	e, err := nextEpoch(b)
+	if err != nil {
+		e = b.Epoch
+	}
+	c.emit(Note{Text: "the VM is gone: " + why, VM: b.VM, Peer: b.Hypervisor, Epoch: e})
+	if m := c.tx.editMove(b.VM, b.Open); b.Open != 0 && m != nil {
+		c.abort(m, "the VM is gone: "+why)
+	}
+	until := c.now.Add(c.inv.Lifetimes.Quarantine)
+	for _, a := range b.Slots {
+		b.quarantine(a, until)
+	}
+	for _, o := range b.Old {
+		b.quarantine(o.Addr, until)
+	}
+	for i := range b.Anchors {
+		a := &b.Anchors[i]
+		a.Epoch, a.Cold, a.Confirmed = e, true, false
+	}
+	b.Epoch, b.Base, b.Hypervisor, b.Grace, b.Gone = e, e, "", noTime, c.now
+	b.Slots, b.Old, b.Deliveries = nil, nil, nil
+	if m := c.tx.editMove(b.VM, b.Last); b.Last != 0 && m != nil {
+		m.State = MoveDone
+		m.phase(c.now, PhaseDone, "the VM is gone")
+		b.Last = 0
+	}
+	c.advance(b)
+}
+
+func (b *Binding) quarantine(a netip.Addr, until time.Time) {
+	if !slices.ContainsFunc(b.Quarantine, func(q Quarantined) bool { return q.Addr == a }) {
+		b.Quarantine = append(b.Quarantine, Quarantined{a, until})
+	}
+}
+
+// lapsed reports whether the binding's lifetime is over although its hypervisor
+// could have refreshed it. A hypervisor that is away, or a management node that
+// was, ends no binding: expiry alone never cuts a living VM.
+func (c *Core) lapsed(b *Binding) bool {
+	t := c.expiry(b)
+	k := c.contacts[b.Hypervisor]
+	if c.now.Before(t) || k == nil || !k.up {
+		return false
+	}
+	return !c.now.Before(later(t, k.since).Add(b.Lifetime.Duration()))
+}
+
+// expiry is when the binding's lifetime ends: after a restart of this program
+// not before a full one has passed.
+func (c *Core) expiry(b *Binding) time.Time {
+	return later(b.Expires, c.started.Add(b.Lifetime.Duration()))
+}
+
+// lookAgain is when lapsed may change.
+func (c *Core) lookAgain(b *Binding) time.Time {
+	t := c.expiry(b)
+	if t.After(c.now) {
+		return t
+	}
+	if k := c.contacts[b.Hypervisor]; k != nil && k.up {
+		return later(later(t, k.since).Add(b.Lifetime.Duration()), c.now.Add(mobility.LifetimeUnit))
+	}
+	return c.now.Add(max(b.Lifetime.Duration(), mobility.LifetimeUnit))
+}

@@ -1,0 +1,205 @@
+package mgmt
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/mobility/registration"
+)
+
+// takeOver decides a registration by a hypervisor that does not serve the VM:
+// the COMMIT of a prepared move, or a plain move where tickets are off.
+func (c *Core) takeOver(q *question) error {
+	r := &q.Request
+	switch {
+	case c.adopts(q):
+		return c.adopt(q)
+	case q.open != nil && q.open.To == q.host.Name && (r.Ticket == q.open.Ticket && r.Epoch == q.open.Epoch || !c.inv.Policy.Tickets && r.Ticket.IsZero()):
+		return c.commitMove(q, q.open)
+	case !r.Ticket.IsZero():
+		return mobility.Refuse(mobility.StatusProhibited, "the ticket is not valid for vm %s at %s, epoch %d", r.VM, q.host.Name, r.Epoch)
+	case r.Handoff == mobility.HandoffUnchanged:
+		return mobility.Refuse(mobility.StatusProhibited, "%s does not serve vm %s, %s does", q.host.Name, r.VM, q.b.Hypervisor)
+	case c.inv.Policy.Tickets:
+		return mobility.Refuse(mobility.StatusProhibited, "a move of vm %s from %s to %s needs a ticket", r.VM, q.b.Hypervisor, q.host.Name)
+	case r.Epoch != 0 && r.Epoch < q.b.Epoch:
+		return mobility.Refuse(mobility.StatusProhibited, "epoch %d is older than the binding's %d", r.Epoch, q.b.Epoch)
+	case q.open != nil:
+		return mobility.Refuse(mobility.StatusProhibited, "a move of vm %s to %s is open", r.VM, q.open.To)
+	}
+	return c.plainMove(q)
+}
+
+// commitMove makes the binding point to the destination of a prepared move.
+func (c *Core) commitMove(q *question, open *Move) error {
+	r := &q.Request
+	if open.State == MoveAborting && open.Abort > AbortStop {
+		return mobility.Refuse(mobility.StatusProhibited, "the move to %s at epoch %d was aborted", open.To, open.Epoch)
+	}
+	if r.HasMove() && r.Move.WithPhase(open.Options.Phase) != open.Options {
+		return mobility.Refuse(mobility.StatusProhibited, "the move option differs from the prepared one")
+	}
+	if err := c.checkMoved(q, open.Options.Addresses, open.Deliveries); err != nil {
+		return err
+	}
+	m := c.tx.editMove(open.VM, open.Epoch)
+	if len(m.Deliveries) == 0 {
+		m.Deliveries = slices.Clone(r.Deliveries)
+	}
+	c.commitTo(q, m)
+	return nil
+}
+
+// plainMove is the draft's flow: no PREPARE, not loss-free.
+func (c *Core) plainMove(q *question) error {
+	r, from := &q.Request, q.b.Hypervisor
+	if err := c.inv.MayMove(r.VM, from, q.host.Name); err != nil {
+		return err
+	}
+	o := r.Move
+	if !r.HasMove() {
+		o = c.inv.Policy.Defaults
+		o.Addresses = mobility.AddressesRenumber
+		if sameSet(r.Slots, q.b.Slots) {
+			o.Addresses, o.New = mobility.AddressesKeep, mobility.PolicyRedirect
+		}
+	}
+	if len(r.Deliveries) == 0 {
+		o.Redirect = mobility.RedirectRouted // there is nothing to translate to
+	}
+	if err := c.checkMoved(q, o.Addresses, nil); err != nil {
+		return err
+	}
+	b := c.tx.edit(r.VM)
+	e, err := nextEpoch(b)
+	if err != nil {
+		return err
+	}
+	addrs, current := b.live()
+	m := &Move{VM: r.VM, From: from, To: q.host.Name, Epoch: e, Options: o.WithPhase(mobility.PhaseSingle), Plain: true,
+		State: MoveReady, Addrs: addrs, Current: current, Deliveries: slices.Clone(r.Deliveries)}
+	c.tx.putMove(m)
+	c.commitTo(q, m)
+	return nil
+}
+
+// checkMoved checks slots and deliveries of a COMMIT: kept slots are those of
+// the binding, new ones the destination's; deliveries are those that were
+// prepared, one for a live old address, from the destination's pools.
+func (c *Core) checkMoved(q *question, addressing mobility.Addressing, prepared []mobility.Delivery) error {
+	r := &q.Request
+	switch kept := sameSet(r.Slots, q.b.Slots); {
+	case addressing == mobility.AddressesKeep && !kept:
+		return mobility.Refuse(mobility.StatusPairMismatch, "the slots are not the kept ones")
+	case addressing == mobility.AddressesRenumber:
+		for _, s := range r.Slots {
+			if q.b.has(s) || !q.host.Owns(s) {
+				return mobility.Refuse(addressStatus(s), "%s is no new address of %s", s, q.host.Name)
+			}
+		}
+	}
+	return checkDeliveries(q.host.Pooled, q.b, r.Deliveries, prepared)
+}
+
+// checkDeliveries compares deliveries with the live old addresses and with
+// those prepared before, if any.
+func checkDeliveries(pooled func(netip.Addr) bool, b *Binding, got, prepared []mobility.Delivery) error {
+	live, _ := b.live()
+	for i, d := range got {
+		switch {
+		case !slices.Contains(live, d.Old):
+			return mobility.Refuse(mobility.StatusPairMismatch, "delivery for %s, which is no live address of vm %s", d.Old, b.VM)
+		case slices.ContainsFunc(got[:i], func(o mobility.Delivery) bool { return o.Old == d.Old || o.D == d.D }):
+			return mobility.Refuse(mobility.StatusPairMismatch, "delivery %s -> %s is listed twice", d.Old, d.D)
+		case d.Old.Is4() != d.D.Is4():
+			return mobility.Refuse(mobility.StatusPairMismatch, "delivery %s -> %s mixes families", d.Old, d.D)
+		case !pooled(d.D):
+			return mobility.Refuse(addressStatus(d.D), "delivery address %s lies in no pool of the destination", d.D)
+		case len(prepared) > 0 && !slices.Contains(prepared, d):
+			return mobility.Refuse(mobility.StatusPairMismatch, "delivery %s -> %s was not prepared", d.Old, d.D)
+		}
+	}
+	return nil
+}
+
+// commitTo does the COMMIT: one transaction with all that is now owed to the
+// source, the earlier anchors and the routers.
+func (c *Core) commitTo(q *question, m *Move) {
+	b := c.tx.edit(m.VM)
+	c.supersede(b)
+	c.point(b, q.host.Name, m.Epoch, q.Request.Slots, m)
+	if !q.Request.MAC.IsZero() {
+		b.MAC = q.Request.MAC
+	}
+	m.State, m.Abort, m.Slots, m.Deadline = MoveCommitted, 0, b.Slots, noTime
+	m.phase(c.now, PhaseCommitted, "")
+	b.Open, b.Last = 0, m.Epoch
+	lifetime := c.grant(b, q.Request.Lifetime)
+	c.emit(Note{Text: "committed: " + m.From + " -> " + m.To, VM: m.VM, Peer: m.To, Epoch: m.Epoch})
+	c.accept(q, b, "commit", registration.Reply{Lifetime: lifetime, Epoch: m.Epoch, Slots: b.Slots})
+	c.advance(b)
+}
+
+// supersede ends a committed move that was still draining.
+func (c *Core) supersede(b *Binding) {
+	if last := c.tx.editMove(b.VM, b.Last); b.Last != 0 && last != nil {
+		last.State = MoveDone
+		last.phase(c.now, PhaseSuperseded, "")
+	}
+}
+
+// point makes the hypervisor the serving one and the one before it an anchor.
+func (c *Core) point(b *Binding, hypervisor string, e mobility.Epoch, slots []netip.Addr, m *Move) {
+	live, _ := b.live()
+	source := b.Hypervisor
+	for _, s := range b.Slots {
+		if !slices.Contains(slots, s) {
+			b.Old = append(b.Old, OldAddress{Addr: s, State: OldLive})
+		}
+	}
+	for i := range b.Old {
+		b.Old[i].Quiet = false
+	}
+	isCold := m.Options.Mode == mobility.ModeCold
+	if isCold { // nothing is redirected: what is not kept is over
+		for i := range b.Old {
+			b.Old[i].State = max(b.Old[i].State, OldUnrouted)
+		}
+	}
+	b.Hypervisor, b.Slots, b.Epoch, b.Base = hypervisor, sorted(slots), e, e
+	b.Options, b.Deliveries = m.Options, slices.Clone(m.Deliveries)
+	b.dropAnchor(hypervisor)
+	b.dropAnchor(source)
+	b.Anchors = append(b.Anchors, Anchor{Hypervisor: source, Addrs: live})
+	for i := range b.Anchors {
+		a := &b.Anchors[i]
+		a.Epoch, a.Confirmed, a.Cold = e, false, a.Cold || isCold
+	}
+	b.unquarantine(b.Slots)
+	c.routesFor(b, e)
+}
+
+// adopt takes the word of a hypervisor that refreshes with an epoch higher than
+// any issued: the store was restored from a backup and policy allows it. The
+// former serving hypervisor is told as after a COMMIT.
+func (c *Core) adopt(q *question) error {
+	r := &q.Request
+	for _, s := range r.Slots {
+		if !q.b.has(s) && !q.host.Owns(s) {
+			return mobility.Refuse(addressStatus(s), "%s lies in no range of %s", s, q.host.Name)
+		}
+	}
+	b := c.tx.edit(r.VM)
+	b.jump(r.Epoch)
+	if q.open != nil {
+		c.endMove(b, c.tx.editMove(b.VM, b.Open), "the store was restored from a backup")
+	}
+	o := c.inv.Policy.Defaults
+	m := &Move{VM: r.VM, From: b.Hypervisor, To: q.host.Name, Epoch: r.Epoch, Plain: true, State: MoveReady, Options: o}
+	m.Addrs, m.Current = b.live()
+	m.phase(c.now, PhaseEpochJumped, "the store was restored from a backup")
+	c.tx.putMove(m)
+	c.commitTo(q, m)
+	return nil
+}

@@ -1,0 +1,153 @@
+package mgmt
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/mobility/registration"
+)
+
+// release decides a Request with lifetime 0. Who sends it makes its meaning:
+// the serving hypervisor says that the VM is gone (or that old addresses whose
+// home it is are quiet), an anchor asks whether it may remove its redirect.
+func (c *Core) release(q *question) error {
+	b, r := q.b, &q.Request
+	if b == nil {
+		return mobility.Refuse(mobility.StatusNotVMForThisNode, "vm %s is unknown", r.VM)
+	}
+	if err := checkReleaseEpoch(c.inv.Policy.Tickets, b, r.Epoch); err != nil {
+		return err
+	}
+	switch {
+	case b.Hypervisor == q.host.Name && allOld(b, r.Slots):
+		return c.quietAtHome(q)
+	case b.Hypervisor == q.host.Name:
+		return c.deregister(q)
+	}
+	return c.mayDrain(q)
+}
+
+func checkReleaseEpoch(tickets bool, b *Binding, e mobility.Epoch) error {
+	switch {
+	case e == 0 && tickets:
+		return mobility.Refuse(mobility.StatusProhibited, "a removal needs the epoch it refers to")
+	case e > b.Epoch:
+		return mobility.Refuse(mobility.StatusProhibited, "epoch %d is not the binding's %d", e, b.Epoch)
+	}
+	return nil
+}
+
+func allOld(b *Binding, addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		if b.old(a) == nil || slices.Contains(b.Slots, a) {
+			return false
+		}
+	}
+	return true
+}
+
+// deregister keeps the entry for the grace time: a destination that registers
+// in it makes it a move.
+func (c *Core) deregister(q *question) error {
+	r := &q.Request
+	if r.Epoch != 0 && r.Epoch < q.b.Base {
+		return mobility.Refuse(mobility.StatusProhibited, "epoch %d is older than the binding's %d", r.Epoch, q.b.Base)
+	}
+	if !sameSet(r.Slots, q.b.Slots) {
+		return mobility.Refuse(mobility.StatusPairMismatch, "the slots are not those of the binding")
+	}
+	b := c.tx.edit(r.VM)
+	if b.Grace.IsZero() {
+		b.Grace = c.now.Add(c.inv.Lifetimes.Grace)
+	}
+	c.accept(q, b, "deregister", registration.Reply{Epoch: b.Epoch})
+	return nil
+}
+
+// mayDrain answers an anchor that finds its redirect quiet.
+func (c *Core) mayDrain(q *question) error {
+	r := &q.Request
+	for _, a := range r.Slots {
+		if err := c.drainable(q, a); err != nil {
+			return err
+		}
+	}
+	b := c.tx.edit(r.VM)
+	if a := b.anchor(q.host.Name); a != nil && !a.Cold {
+		a.Addrs = slices.DeleteFunc(a.Addrs, func(x netip.Addr) bool { return slices.Contains(r.Slots, x) })
+		if len(a.Addrs) == 0 {
+			b.dropAnchor(q.host.Name)
+		}
+	}
+	c.accept(q, b, "drain", registration.Reply{Epoch: b.Epoch, Slots: r.Slots})
+	c.advance(b)
+	return nil
+}
+
+// drainable applies section 3 of the protocol profile to one address at one
+// anchor: nil, or why it must go on redirecting.
+func (c *Core) drainable(q *question, a netip.Addr) error {
+	b, me := q.b, q.host.Name
+	slot := slices.Contains(b.Slots, a)
+	anchor := b.anchor(me)
+	no := func(format string, args ...any) error {
+		return mobility.Refuse(mobility.StatusProhibited, format, args...)
+	}
+	switch {
+	case b.Hypervisor == "":
+		return nil // the VM is gone
+	case !b.Grace.IsZero() || q.open != nil:
+		return no("vm %s is moving or leaving, ask again", b.VM)
+	case slot && (c.inv.Home(a) == me || c.inv.Home(a) == ""):
+		return no("%s is kept and at home here", a)
+	case anchor == nil || !slices.Contains(anchor.Addrs, a):
+		return nil // agreed before: the answer was lost
+	case anchor.Cold:
+		return nil
+	case !anchor.Confirmed || q.Request.Epoch != anchor.Epoch:
+		return no("the redirect of epoch %d is not confirmed here", anchor.Epoch)
+	}
+	return c.othersConfirmed(b, me, a)
+}
+
+// othersConfirmed: every other anchor and, routed, every router must point to
+// the serving hypervisor before one that redirects may stop.
+func (c *Core) othersConfirmed(b *Binding, me string, a netip.Addr) error {
+	for i := range b.Anchors {
+		o := &b.Anchors[i]
+		if o.Hypervisor != me && !o.Cold && slices.Contains(o.Addrs, a) && !o.Confirmed {
+			return mobility.Refuse(mobility.StatusProhibited, "anchor %s has not confirmed epoch %d", o.Hypervisor, o.Epoch)
+		}
+	}
+	for _, r := range b.Routes {
+		if r.Addr == a && (!r.Confirmed || r.Withdraw) {
+			return mobility.Refuse(mobility.StatusProhibited, "router %s has not confirmed epoch %d", r.Router, r.Epoch)
+		}
+	}
+	return nil
+}
+
+// quietAtHome notes that the serving hypervisor, the home of old addresses,
+// finds their delivery quiet.
+func (c *Core) quietAtHome(q *question) error {
+	r := &q.Request
+	if q.open != nil {
+		return mobility.Refuse(mobility.StatusProhibited, "vm %s is moving, ask again", r.VM)
+	}
+	for _, a := range r.Slots {
+		if c.inv.Home(a) != q.host.Name {
+			return mobility.Refuse(mobility.StatusProhibited, "%s is not at home at %s", a, q.host.Name)
+		}
+		if err := c.othersConfirmed(q.b, q.host.Name, a); err != nil && q.b.old(a).State == OldLive {
+			return err
+		}
+	}
+	b := c.tx.edit(r.VM)
+	for _, a := range r.Slots {
+		b.old(a).Quiet = true
+	}
+	c.accept(q, b, "drain", registration.Reply{Epoch: b.Epoch, Slots: r.Slots})
+	c.advance(b)
+	return nil
+}

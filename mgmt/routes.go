@@ -1,0 +1,157 @@
+package mgmt
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/dpmip/dpmip/mgmt/inventory"
+	"github.com/dpmip/dpmip/mobility"
+)
+
+// routesFor sets the binding's routes as a COMMIT at the epoch needs them:
+// host routes for every live address that is not at home at the serving
+// hypervisor, at every router that its own router reaches. Addresses that have
+// come home get the routes they have replaced first. What an earlier routed
+// move has left of a translated one stays as it is; see unroute.
+func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
+	live, _ := b.live()
+	routed := b.Options.Redirect == mobility.RedirectRouted
+	for i := range b.Routes {
+		r := &b.Routes[i]
+		if slices.Contains(live, r.Addr) && (routed || c.inv.Home(r.Addr) == b.Hypervisor) {
+			r.Epoch, r.Confirmed, r.Withdraw = e, false, false
+		}
+	}
+	if !routed {
+		return
+	}
+	for _, s := range c.inv.Outwards(b.Hypervisor) {
+		for _, a := range live {
+			if c.inv.Home(a) != b.Hypervisor && !blocked(b, s.Router, a, func(*Route) bool { return true }) {
+				b.Routes = append(b.Routes, Route{Router: s.Router, Addr: a, Epoch: e})
+			}
+		}
+	}
+}
+
+// routed reports whether the address is to have host routes for good.
+func (c *Core) routed(b *Binding, a netip.Addr) bool {
+	if b.Hypervisor == "" || b.Options.Redirect != mobility.RedirectRouted || c.inv.Home(a) == b.Hypervisor {
+		return false
+	}
+	o := b.old(a)
+	return o == nil && slices.Contains(b.Slots, a) || o != nil && o.State == OldLive
+}
+
+// unroute marks the routes that are no longer wanted: of drained addresses at
+// once, of addresses that came home or are translated now after every anchor
+// and every router has confirmed.
+func (c *Core) unroute(b *Binding) {
+	for i := range b.Routes {
+		r := &b.Routes[i]
+		if r.Withdraw || c.routed(b, r.Addr) {
+			continue
+		}
+		o := b.old(r.Addr)
+		over := b.Hypervisor == "" || o != nil && o.State != OldLive
+		if over || b.confirmed() && !slices.ContainsFunc(b.Routes, func(x Route) bool { return x.Addr == r.Addr && !x.Confirmed && !x.Withdraw }) {
+			r.Withdraw, r.Confirmed = true, false
+		}
+	}
+}
+
+// confirmed reports whether every anchor has the binding's epoch.
+func (b *Binding) confirmed() bool {
+	return !slices.ContainsFunc(b.Anchors, func(a Anchor) bool { return !a.Confirmed })
+}
+
+// owedToRouters lists the routes whose turn it is: an installation waits for
+// the routers nearer to the serving hypervisor, a withdrawal for those nearer
+// to the address's home, so that at no moment two routers point at each other.
+func (c *Core) owedToRouters(list []owed, b *Binding) []owed {
+	if len(b.Routes) == 0 {
+		return list
+	}
+	install, withdraw, keep := map[string][]netip.Addr{}, map[string][]netip.Addr{}, map[string][]netip.Addr{}
+	order := c.routeOrder(b)
+	for i := range b.Routes {
+		r := &b.Routes[i]
+		switch {
+		case r.Withdraw && c.mayWithdraw(b, r):
+			withdraw[r.Router] = append(withdraw[r.Router], r.Addr)
+		case r.Withdraw:
+		case r.Confirmed && c.routed(b, r.Addr) && c.keepDue(b.VM, r.Router, c.inv.Lifetimes.Route):
+			keep[r.Router] = append(keep[r.Router], r.Addr)
+		case !r.Confirmed && c.mayInstall(b, r, order):
+			install[r.Router] = append(install[r.Router], r.Addr)
+		}
+	}
+	o := b.Options.WithPhase(mobility.PhaseCommit)
+	for _, name := range routerNames(b) {
+		if a := install[name]; len(a) > 0 {
+			r := c.located(b.request(mobility.HandoffMove, b.Epoch, c.inv.Lifetimes.Route, o), b.Hypervisor)
+			r.Pairs = unmodified(sorted(a))
+			list = append(list, owed{flightKey{name, installRoute}, r})
+		}
+		if a := withdraw[name]; len(a) > 0 {
+			r := c.located(b.request(mobility.HandoffMove, b.Epoch, 0, o), b.Hypervisor)
+			r.Pairs = unmodified(sorted(a))
+			list = append(list, owed{flightKey{name, withdrawRoute}, r})
+		}
+		if a := keep[name]; len(a) > 0 {
+			r := c.located(b.request(mobility.HandoffUnchanged, b.Epoch, c.inv.Lifetimes.Route, o), b.Hypervisor)
+			r.Pairs = unmodified(sorted(a))
+			list = append(list, owed{flightKey{name, keepRoute}, r})
+		}
+	}
+	return list
+}
+
+// routeOrder maps each router to its step, for routes towards the serving
+// hypervisor.
+func (c *Core) routeOrder(b *Binding) map[string]inventory.Step {
+	order := map[string]inventory.Step{}
+	for _, s := range c.inv.Outwards(b.Hypervisor) {
+		order[s.Router] = s
+	}
+	return order
+}
+
+func (c *Core) mayInstall(b *Binding, r *Route, order map[string]inventory.Step) bool {
+	for _, next := range order[r.Router].After {
+		if blocked(b, next, r.Addr, func(n *Route) bool { return !n.Confirmed }) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayWithdraw: a router may lose its route when no router nearer to the home
+// still has one; what is left then points the same way as the aggregates.
+func (c *Core) mayWithdraw(b *Binding, r *Route) bool {
+	for _, s := range c.inv.Outwards(c.inv.Home(r.Addr)) {
+		if s.Router != r.Router {
+			continue
+		}
+		for _, next := range s.After {
+			if blocked(b, next, r.Addr, func(*Route) bool { return true }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func blocked(b *Binding, router string, a netip.Addr, f func(*Route) bool) bool {
+	return slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Router == router && r.Addr == a && f(&r) })
+}
+
+func routerNames(b *Binding) []string {
+	var names []string
+	for _, r := range b.Routes {
+		if !slices.Contains(names, r.Router) {
+			names = append(names, r.Router)
+		}
+	}
+	return names
+}

@@ -1,0 +1,479 @@
+package mgmt
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dpmip/dpmip/mgmt/inventory"
+	"github.com/dpmip/dpmip/mgmt/store"
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/mobility/registration"
+	"github.com/dpmip/dpmip/mobility/wire"
+)
+
+// world is a management node, its peers and the network between them, under a
+// virtual clock. Messages are real bytes and arrive in order, unless a peer or
+// the management node is down.
+type world struct {
+	t     *testing.T
+	now   time.Time
+	inv   *inventory.Inventory
+	store *store.Memory
+	core  *Core // nil = crashed
+	hosts map[string]*host
+	queue []packet
+	log   []string
+	done  map[CommandID]Done
+	next  CommandID
+	boots uint64
+
+	effects   int // carried out so far
+	crashAt   int // crash when this many are; 0 = never
+	lose      bool
+	counts    map[string]int
+	commits   []Commit
+	failStore bool
+}
+
+type packet struct {
+	from, to netip.Addr
+	bytes    []byte
+}
+
+var (
+	self  = netip.MustParseAddr("2001:db8:f::1")
+	epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// testKey signs the receipts of tests.
+var testKey = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
+const testInventory = `
+[[hypervisor]]
+name = "a"
+locators = ["2001:db8:a::1", "192.0.2.1"]
+ranges = ["2001:db8:a:1::/64", "10.1.0.0/16"]
+pools = ["2001:db8:a:d::/64", "10.101.0.0/16"]
+router = "ta"
+[[hypervisor]]
+name = "b"
+locators = ["2001:db8:b::1", "192.0.2.2"]
+ranges = ["2001:db8:b:1::/64", "10.2.0.0/16"]
+pools = ["2001:db8:b:d::/64", "10.102.0.0/16"]
+router = "tb"
+[[hypervisor]]
+name = "c"
+locators = ["2001:db8:c::1"]
+ranges = ["2001:db8:c:1::/64"]
+pools = ["2001:db8:c:d::/64"]
+router = "tc"
+[[router]]
+name = "ta"
+role = "tor"
+locators = ["2001:db8:f::a"]
+uplinks = ["s"]
+[[router]]
+name = "tb"
+role = "tor"
+locators = ["2001:db8:f::b"]
+uplinks = ["s"]
+[[router]]
+name = "tc"
+role = "tor"
+locators = ["2001:db8:f::c"]
+uplinks = ["s"]
+[[router]]
+name = "s"
+role = "spine"
+locators = ["2001:db8:f::5"]
+[policy]
+allow_unknown_vms = true
+`
+
+func newWorld(t *testing.T, inventoryText string) *world {
+	t.Helper()
+	w := &world{t: t, now: epoch, store: &store.Memory{}, hosts: map[string]*host{}, done: map[CommandID]Done{}, counts: map[string]int{}}
+	w.setInventory(inventoryText)
+	for _, name := range sortedKeys(w.inv.Hypervisors) {
+		w.addHost(name, registration.RoleHypervisor)
+	}
+	for _, name := range sortedKeys(w.inv.Routers) {
+		w.addHost(name, registration.RoleRouter)
+	}
+	w.boot()
+	return w
+}
+
+func (w *world) setInventory(text string) {
+	w.t.Helper()
+	inv, err := inventory.Parse("test.toml", []byte(text))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.inv = inv
+}
+
+func (w *world) addHost(name string, role registration.Role) {
+	at, _ := w.inv.Locator(name)
+	h := &host{w: w, name: name, at: at, role: role, vms: map[mobility.VMID]*fakeVM{}, refuse: map[string]int{}}
+	w.hosts[name] = h
+	h.start()
+}
+
+// boot starts the management node from its store.
+func (w *world) boot() {
+	w.t.Helper()
+	w.boots++
+	var records []Record
+	if err := w.store.Load(func(r store.Record) error { records = append(records, r); return nil }); err != nil {
+		w.t.Fatal(err)
+	}
+	var seed [32]byte
+	seed[0] = byte(w.boots)
+	core, effects, err := New(w.now, Config{Inventory: w.inv, Self: self, Key: testKey, Random: rand.NewChaCha8(seed), Seed: w.boots}, records)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.core = core
+	w.do(effects)
+}
+
+func (w *world) crash() {
+	w.core, w.commits = nil, nil
+}
+
+func (w *world) say(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
+
+// do carries effects out. A crash in their middle loses the rest.
+func (w *world) do(effects []Effect) {
+	for _, e := range effects {
+		if w.core == nil {
+			return
+		}
+		w.effects++
+		crash := w.effects == w.crashAt
+		switch e := e.(type) {
+		case Commit:
+			if crash && !w.lose {
+				if err := w.store.Apply(e.Writes); err != nil {
+					w.t.Fatal(err)
+				}
+			} else if !crash {
+				w.commits = append(w.commits, e)
+			}
+		case Send:
+			if !crash || !w.lose {
+				w.queue = append(w.queue, packet{self, e.To, e.Payload})
+			}
+		case Done:
+			w.done[e.ID] = e
+		case Count:
+			w.counts[strings.TrimSuffix(e.Name+" "+e.Label, " ")]++
+		}
+		if crash {
+			w.crash()
+		}
+	}
+}
+
+func (w *world) step(e Event) {
+	if w.core != nil {
+		w.do(w.core.Step(w.now, e))
+	}
+}
+
+// flush makes what is to be durable durable, in one transaction.
+func (w *world) flush() bool {
+	if w.core == nil || len(w.commits) == 0 {
+		return false
+	}
+	var writes []store.Write
+	for _, c := range w.commits {
+		writes = append(writes, c.Writes...)
+	}
+	first, last := w.commits[0].ID, w.commits[len(w.commits)-1].ID
+	w.commits = nil
+	if err := w.store.Apply(writes); err != nil {
+		w.step(CommitFailed{From: first, Err: err})
+		return true
+	}
+	w.step(Committed{Through: last})
+	return true
+}
+
+// settle lets everything happen that needs no time to pass.
+func (w *world) settle() {
+	for range 100_000 {
+		if w.flush() {
+			continue
+		}
+		if len(w.queue) == 0 {
+			return
+		}
+		p := w.queue[0]
+		w.queue = w.queue[1:]
+		w.deliver(p)
+	}
+	w.t.Fatal("the world does not come to rest")
+}
+
+func (w *world) deliver(p packet) {
+	var m wire.Message
+	if err := m.Parse(p.bytes); err != nil {
+		w.t.Fatalf("a message that does not parse: %v", err)
+	}
+	in := registration.Inbound{From: p.from, Message: &m, Bytes: p.bytes, Auth: registration.AuthOK}
+	if p.to == self {
+		w.step(Received{in})
+		return
+	}
+	for _, h := range w.hosts {
+		if h.at == p.to && !h.down {
+			h.do(h.node.Receive(w.now, in, nil))
+		}
+	}
+}
+
+// wait lets time pass, stopping wherever somebody has work.
+func (w *world) wait(d time.Duration) {
+	w.settle()
+	for end := w.now.Add(d); ; {
+		next, any := end, false
+		consider := func(t time.Time, ok bool) {
+			if ok && t.Before(next) {
+				next, any = t, true
+			}
+		}
+		if w.core != nil {
+			consider(w.core.Next())
+		}
+		for _, h := range w.hosts {
+			if !h.down {
+				consider(h.node.Next())
+			}
+		}
+		w.now = later(w.now, next)
+		if !any {
+			return
+		}
+		w.step(Tick{})
+		for _, name := range sortedKeys(w.hosts) {
+			if h := w.hosts[name]; !h.down {
+				h.do(h.node.Tick(w.now, nil))
+			}
+		}
+		w.settle()
+	}
+}
+
+// command gives an operator's command and waits for its answer.
+func (w *world) command(make func(CommandID) Event) Done {
+	w.t.Helper()
+	w.next++
+	w.step(make(w.next))
+	w.settle()
+	d, ok := w.done[w.next]
+	if !ok && w.core != nil {
+		w.t.Fatalf("a command without an answer")
+	}
+	return d
+}
+
+// host is an agent or router that keeps to docs/moves.md.
+type host struct {
+	w      *world
+	name   string
+	at     netip.Addr
+	role   registration.Role
+	node   *registration.Node
+	boots  uint32
+	down   bool
+	vms    map[mobility.VMID]*fakeVM
+	refuse map[string]int // kind of message -> status it is refused with
+	tokens registration.Token
+	asked  map[registration.Token]string
+}
+
+// fakeVM is what a host knows of a VM.
+type fakeVM struct {
+	epoch      mobility.Epoch // highest heard of
+	serving    mobility.Epoch // 0 = not here
+	slots      []netip.Addr
+	ticket     mobility.Ticket
+	options    mobility.MoveOptions
+	deliveries []mobility.Delivery
+	active     bool
+	redirects  []mobility.Pair
+	armed      bool
+	routes     []netip.Addr
+}
+
+func (h *host) start() {
+	h.boots++
+	h.asked = map[registration.Token]string{}
+	node, err := registration.NewNode(registration.Config{Role: h.role, Self: h.at, Management: []netip.Addr{self}, Seed: uint64(h.boots), RestartCount: h.boots})
+	if err != nil {
+		h.w.t.Fatal(err)
+	}
+	h.node = node
+	h.do(h.node.Watch(h.w.now, self, nil))
+}
+
+func (h *host) vm(id mobility.VMID) *fakeVM {
+	if h.vms[id] == nil {
+		h.vms[id] = &fakeVM{}
+	}
+	return h.vms[id]
+}
+
+func (h *host) do(effects []registration.Effect) {
+	for _, e := range effects {
+		switch e := e.(type) {
+		case registration.Send:
+			h.w.queue = append(h.w.queue, packet{h.at, e.To, e.Payload})
+		case registration.Ask:
+			kind := kindOf(&e.Request, h.role)
+			reply := h.reply(kind, &e.Request)
+			h.w.say("  %s <- %s: %s", h.name, kind, reply.Status)
+			h.do(h.node.Answer(h.w.now, e.Handle, reply, nil))
+		case registration.Replied:
+			h.w.say("  %s %s: %s, epoch %d, lifetime %s", h.name, h.asked[e.Token], e.Reply.Status, e.Reply.Epoch, e.Reply.Lifetime.Duration())
+			if v := h.vm(e.Reply.VM); e.Reply.Status.Accepted() && e.Reply.Lifetime > 0 {
+				v.serving, v.epoch = e.Reply.Epoch, max(v.epoch, e.Reply.Epoch)
+			}
+			delete(h.asked, e.Token)
+		case registration.RegisterAgain:
+			h.w.say("  %s <- register again", h.name)
+		}
+	}
+}
+
+// submit sends a Request to the management node.
+func (h *host) submit(what string, r registration.Request) {
+	h.tokens++
+	h.asked[h.tokens] = what
+	r.CareOf = h.at
+	h.do(h.node.Submit(h.w.now, h.tokens, self, r, nil))
+	h.w.settle()
+}
+
+// kindOf names the row of docs/moves.md with its fields.
+func kindOf(r *registration.Request, role registration.Role) string {
+	var s string
+	switch {
+	case r.Move.Phase == mobility.PhasePrepare && !r.Ticket.IsZero():
+		s = "prepare-destination"
+	case r.Move.Phase == mobility.PhasePrepare:
+		s = "prepare-source"
+	case r.Move.Phase == mobility.PhaseAbort && r.Lifetime > 0:
+		s = "abort-stop"
+	case r.Move.Phase == mobility.PhaseAbort:
+		s = "abort"
+	case r.Lifetime == 0 && role == registration.RoleRouter:
+		s = "withdraw"
+	case r.Lifetime == 0 && len(r.Pairs) > 0:
+		s = "drained"
+	case r.Lifetime == 0:
+		s = "cold"
+	case r.Handoff == mobility.HandoffUnchanged:
+		s = "keep"
+	case role == registration.RoleRouter:
+		s = "route"
+	default:
+		s = "redirect"
+	}
+	s += fmt.Sprintf(" epoch %d", r.Epoch)
+	if r.CareOf.IsValid() {
+		s += fmt.Sprintf(" via %s", r.CareOf)
+	}
+	if r.Locator4.IsValid() {
+		s += fmt.Sprintf(" %s", r.Locator4)
+	}
+	for _, p := range r.Pairs {
+		s += fmt.Sprintf(" %s", p.Old)
+		if p.Rewrites() {
+			s += fmt.Sprintf(">%s", p.New)
+		}
+	}
+	if r.Current != nil {
+		s += fmt.Sprintf(" current %d+%d", r.Current.V6, r.Current.V4)
+	}
+	return s
+}
+
+// reply answers a Request of the management node as a good agent or router does.
+func (h *host) reply(kind string, r *registration.Request) registration.Reply {
+	v := h.vm(r.VM)
+	word, _, _ := strings.Cut(kind, " ")
+	if status, ok := h.refuse[word]; ok {
+		return registration.Reply{Status: mobility.Status(status), Epoch: v.epoch}
+	}
+	if r.Epoch < v.epoch && h.role == registration.RoleHypervisor {
+		return registration.Reply{Status: mobility.StatusProhibited, Epoch: v.epoch}
+	}
+	out := registration.Reply{Lifetime: r.Lifetime, Epoch: r.Epoch}
+	switch word {
+	case "prepare-destination":
+		if v.epoch != r.Epoch || v.deliveries == nil {
+			v.deliveries, v.active = nil, false
+			for _, p := range r.Pairs {
+				v.deliveries = append(v.deliveries, mobility.Delivery{Old: p.Old, D: h.deliveryFor(p.Old)})
+			}
+		}
+		v.ticket, v.options = r.Ticket, r.Move
+		v.slots = nil
+		for i, p := range r.Pairs {
+			if r.Current == nil || p.Old.Is6() && i < int(r.Current.V6) || p.Old.Is4() {
+				v.slots = append(v.slots, p.Old)
+			}
+		}
+		out.Deliveries = v.deliveries
+	case "prepare-source", "redirect":
+		v.redirects, v.armed = slices.Clone(r.Pairs), word == "redirect"
+		v.serving = 0
+	case "abort-stop":
+		if v.active {
+			return registration.Reply{Status: mobility.StatusProhibited, Epoch: v.epoch}
+		}
+		v.ticket = mobility.Ticket{}
+	case "abort":
+		v.redirects = nil
+	case "cold":
+		v.redirects, v.serving = nil, 0
+	case "route":
+		for _, p := range r.Pairs {
+			v.routes = append(v.routes, p.Old)
+		}
+	case "withdraw":
+		v.routes = slices.DeleteFunc(v.routes, func(a netip.Addr) bool {
+			return slices.ContainsFunc(r.Pairs, func(p mobility.Pair) bool { return p.Old == a })
+		})
+	}
+	v.epoch = max(v.epoch, r.Epoch)
+	return out
+}
+
+// deliveryFor is the delivery address of old here: the same each time.
+func (h *host) deliveryFor(old netip.Addr) netip.Addr {
+	for _, p := range h.w.inv.Hypervisors[h.name].Pools {
+		b, o := p.Addr().AsSlice(), old.AsSlice()
+		if len(b) != len(o) {
+			continue
+		}
+		if old.Is4() {
+			copy(b[2:], o[2:])
+		} else {
+			copy(b[8:], o[8:])
+			b[8] = o[5] // whose range it is from
+		}
+		a, _ := netip.AddrFromSlice(b)
+		return a
+	}
+	return netip.Addr{}
+}
