@@ -139,3 +139,29 @@ func TestInjectedFaultsAreSeen(t *testing.T) {
 	}
 	wantClean(t, "vm->cn", r.BToA)
 }
+
+// TestLongHoldIsReleasedWhole holds more than any queue of the machine takes at
+// once, and lets it go.
+func TestLongHoldIsReleasedWhole(t *testing.T) {
+	const held = 5000
+	l := up(t)
+	ld := start(t, l, 0)
+	hold := holdAt(t, l.Node(topology.HVA).NS, "vm1")
+	before, err := l.Drops()
+	must(t, err)
+	must(t, hold.Close())
+	waitFor(t, func() bool { st, err := hold.Stats(); must(t, err); return st.Packets > held })
+	must(t, hold.Open())
+	ld.flow(500)
+	r, _ := ld.stop()
+	after, err := l.Drops()
+	must(t, err)
+	if after != before {
+		t.Errorf("the lab itself dropped %d frames", after-before)
+	}
+	wantClean(t, "cn->vm", r.AToB)
+	wantClean(t, "vm->cn", r.BToA)
+	if st, err := hold.Stats(); err != nil || st.Packets != 0 || st.Dropped != 0 {
+		t.Errorf("the hold is left with %+v (%v)", st, err)
+	}
+}

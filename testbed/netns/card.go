@@ -9,13 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendQueue is the length in frames of the queue before a link's transmit side.
-const sendQueue = 10000
-
 // makeCard gives a veth end what a network card has: one receive ring that
 // keeps the order (NAPI, which the kernel turns on with GRO and uses for frames
-// of a sender without TSO), and a send queue that waits while the other end's
-// ring is full (from kernel 6.16 on).
+// of a sender without TSO), and a send queue with a pace.
 //
 // A veth left to itself hands a frame to a queue of the CPU that sent it. That
 // reorders a flow whenever its sender changes CPU, or when held frames are
@@ -32,14 +28,7 @@ func (n *NS) makeCard(link string) error {
 	if err != nil {
 		return fmt.Errorf("netns: %s: receive ring of %s: %w", n.name, link, err)
 	}
-	err = n.nl.QdiscAdd(&netlink.GenericQdisc{
-		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0x10, 0), Parent: netlink.HANDLE_ROOT},
-		QdiscType:  "pfifo",
-	})
-	if err != nil {
-		return fmt.Errorf("netns: %s: send queue of %s: %w", n.name, link, err)
-	}
-	return nil
+	return n.SetQueue(l.Attrs().Index, CardQueue)
 }
 
 // offload is ethtool -K for one old-style feature, in the thread's namespace.

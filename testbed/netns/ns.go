@@ -21,6 +21,7 @@ type NS struct {
 	set  *Set
 	fd   *os.File
 	nl   *netlink.Handle
+	tc   tcSocket
 }
 
 // Create makes a namespace, visible as Path (a bind mount in the run
@@ -37,6 +38,9 @@ func (s *Set) Create(name string) (*NS, error) {
 	}
 	var err error
 	if n.nl, err = netlink.NewHandleAt(vns.NsHandle(n.fd.Fd()), unix.NETLINK_ROUTE); err == nil {
+		err = n.openTC()
+	}
+	if err == nil {
 		err = n.SetUp("lo")
 	}
 	if err != nil {
@@ -165,6 +169,9 @@ func (n *NS) release() error {
 	var errs []error
 	if n.nl != nil {
 		n.nl.Close()
+	}
+	if n.tc.handle != nil {
+		n.tc.handle.Close()
 	}
 	if n.fd != nil {
 		errs = append(errs, n.fd.Close())

@@ -1,15 +1,13 @@
 // Package park stops the frames that leave a link and lets them go later, in
-// order and without loss, inside the kernel: a token bucket whose rate is
-// changed between one byte per second and practically unlimited.
+// order and without loss, inside the kernel: the link's token bucket is changed
+// between its own rate and one byte per second.
 package park
 
 import (
 	"fmt"
 	"net"
+	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
-	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/testbed/netns"
@@ -20,19 +18,12 @@ import (
 // 1). Whatever sits behind the link drops them.
 const EtherType = 0x88b5
 
-// The bucket holds one full frame, so that Close can empty it with one. At one
-// byte per second the shortest frame passes after LeakAfter seconds.
-const (
-	frame     = 1514
-	closedBps = 1
-	openBps   = 4_000_000_000
-	openBurst = 4 << 20
-	limit     = 64 << 20 // bytes of skb payload a closed Park keeps
-)
+// closed lets one byte per second through; the bucket holds one frame, which
+// Close uses up.
+var closed = netns.Queue{Rate: 1, Burst: netns.FullFrame, Limit: netns.CardQueue.Limit}
 
-// LeakAfter is the longest time in seconds that Close stops everything: after
-// it a frame of the smallest size would pass.
-const LeakAfter = 42
+// LeakAfter is how long Close stops everything: then the bucket is full again.
+const LeakAfter = netns.FullFrame * time.Second
 
 // Park is the stop valve at the outgoing side of one link. It starts open.
 // Calls must not overlap.
@@ -40,7 +31,6 @@ type Park struct {
 	ns    *netns.NS
 	link  string
 	index int
-	nl    *nl.SocketHandle
 	raw   int
 }
 
@@ -52,16 +42,11 @@ func New(ns *netns.NS, link string) (*Park, error) {
 	}
 	p := &Park{ns: ns, link: link, index: index, raw: -1}
 	err = ns.Do(func() error {
-		s, err := nl.GetNetlinkSocketAt(vns.None(), vns.None(), unix.NETLINK_ROUTE)
-		if err != nil {
-			return err
-		}
-		p.nl = &nl.SocketHandle{Socket: s}
 		p.raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
 	if err == nil {
-		err = p.set(unix.NLM_F_CREATE|unix.NLM_F_REPLACE, openBps, openBurst)
+		err = ns.SetQueue(index, netns.CardQueue)
 	}
 	if err != nil {
 		p.Remove()
@@ -71,17 +56,17 @@ func New(ns *netns.NS, link string) (*Park, error) {
 }
 
 // Close stops the link's outgoing frames. What was sent before Close may still
-// arrive; what is sent after it does not, for LeakAfter seconds.
+// arrive; what is sent after it does not, until LeakAfter.
 func (p *Park) Close() error {
-	if err := p.set(0, closedBps, frame); err != nil {
+	if err := p.ns.SetQueue(p.index, closed); err != nil {
 		return p.wrap("close", err)
 	}
-	return p.wrap("close", p.send(frame))
+	return p.wrap("close", p.send(netns.FullFrame))
 }
 
 // Open lets everything go, oldest first, ahead of what is sent from now on.
 func (p *Park) Open() error {
-	if err := p.set(0, openBps, openBurst); err != nil {
+	if err := p.ns.SetQueue(p.index, netns.CardQueue); err != nil {
 		return p.wrap("open", err)
 	}
 	return p.wrap("open", p.send(60))
@@ -114,36 +99,12 @@ func (p *Park) Stats() (Stats, error) {
 	return Stats{}, p.wrap("stats", fmt.Errorf("no token bucket on the link"))
 }
 
-// Remove gives up the sockets; the queue goes with its link.
+// Remove gives up the socket; the queue goes with its link.
 func (p *Park) Remove() {
-	if p.nl != nil {
-		p.nl.Close()
-		p.nl = nil
-	}
 	if p.raw >= 0 {
 		unix.Close(p.raw)
 		p.raw = -1
 	}
-}
-
-// set creates or changes the bucket. The netlink library cannot give the burst
-// in bytes, and in ticks a slow bucket's does not fit the field.
-func (p *Park) set(flags int, bps, burst uint32) error {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWQDISC, flags|unix.NLM_F_ACK)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: p.nl}
-	req.AddData(&nl.TcMsg{
-		Family: nl.FAMILY_ALL, Ifindex: int32(p.index),
-		Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
-	})
-	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("tbf")))
-	opt := nl.TcTbfQopt{Limit: limit}
-	opt.Rate.Rate = bps
-	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
-	options.AddRtAttr(nl.TCA_TBF_PARMS, opt.Serialize())
-	options.AddRtAttr(nl.TCA_TBF_BURST, nl.Uint32Attr(burst))
-	req.AddData(options)
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
 }
 
 // send puts one frame of the Park's own into the queue.

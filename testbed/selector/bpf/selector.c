@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //
 // The lab's switch: a VM's frames reach exactly one hypervisor port, and only
-// that port's frames reach the VM. Everything else is counted and dropped.
+// that port's frames reach the VM. Everything else is counted and dropped. What
+// goes on is handed to the far end of the outgoing link at once: a queue less.
 //
 //   VM eth0 -- <vm> --(vm_in)--> q-<vm> [park] == r-<vm> --(park_out)--> <hv>-<vm> -- hypervisor
 //   VM eth0 <-- <vm> <--(port_in)-- <hv>-<vm> -- hypervisor
@@ -130,7 +131,7 @@ int park_out(struct __sk_buff *skb)
 		return lose(skb);
 	vm = l->vm;
 	p = bpf_map_lookup_elem(&places, &vm);
-	return p && p->up ? bpf_redirect(p->up, 0) : lose(skb);
+	return p && p->up ? bpf_redirect_peer(p->up, 0) : lose(skb);
 }
 
 // A frame from a hypervisor reaches the VM only where the VM is.
@@ -148,7 +149,7 @@ int port_in(struct __sk_buff *skb)
 		return lose(skb);
 	vm = l->vm;
 	p = bpf_map_lookup_elem(&places, &vm);
-	return p && p->down == index ? bpf_redirect(l->to, 0) : lose(skb);
+	return p && p->down == index ? bpf_redirect_peer(l->to, 0) : lose(skb);
 }
 
 char __license[] SEC("license") = "GPL";
