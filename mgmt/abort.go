@@ -24,6 +24,7 @@ func (c *Core) endMove(b *Binding, m *Move, why string) {
 	}
 	m.phase(c.now, PhaseAborted, why)
 	b.Open = 0
+	c.advance(b)
 	c.emit(Count{"moves", "aborted"})
 	c.emit(Note{Warning: true, Text: "aborted: " + m.Error, VM: m.VM, Peer: m.To, Epoch: m.Epoch})
 }

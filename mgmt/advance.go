@@ -28,11 +28,11 @@ func (c *Core) drainOld(b *Binding) {
 	}
 }
 
-// releaseOld goes from withdrawn routes to the release of the address.
+// releaseOld, unless a move is open that has listed the address, goes from withdrawn routes to the release of the address.
 func (c *Core) releaseOld(b *Binding) {
 	for i := range b.Old {
 		o := &b.Old[i]
-		if o.State == OldUnrouted && !slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Addr == o.Addr }) {
+		if o.State == OldUnrouted && b.Open == 0 && !slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Addr == o.Addr }) {
 			o.State = OldReleasing
 		}
 	}
@@ -68,7 +68,7 @@ func (c *Core) advanceMove(b *Binding) {
 // settled reports whether only what lasts is left: the redirects of kept
 // addresses at their homes, and their routes.
 func (c *Core) settled(b *Binding) bool {
-	if len(b.Old) > 0 || slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Withdraw }) {
+	if len(b.Old) > 0 || len(c.spare(b)) > 0 || slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Withdraw }) {
 		return false
 	}
 	for i := range b.Anchors {

@@ -27,6 +27,8 @@ func (c *Core) takeOver(q *question) error {
 		return mobility.Refuse(mobility.StatusProhibited, "epoch %d is older than the binding's %d", r.Epoch, q.b.Epoch)
 	case q.open != nil:
 		return mobility.Refuse(mobility.StatusProhibited, "a move of vm %s to %s is open", r.VM, q.open.To)
+	case q.b.releasing():
+		return mobility.Refuse(mobility.StatusProhibited, "vm %s is giving up an old address, ask again", r.VM)
 	}
 	return c.plainMove(q)
 }
@@ -159,6 +161,9 @@ func (c *Core) point(b *Binding, hypervisor string, e mobility.Epoch, slots []ne
 		}
 	}
 	for i := range b.Old {
+		if o := &b.Old[i]; o.State == OldUnrouted {
+			o.State = OldLive
+		}
 		b.Old[i].Quiet = false
 	}
 	isCold := m.Options.Mode == mobility.ModeCold

@@ -75,7 +75,7 @@ func (c *Core) owedByMove(list []owed, b *Binding, m *Move) []owed {
 	switch {
 	case m.State == MoveAborting:
 		return append(list, c.owedAbort(b, m))
-	case m.State != MovePreparing:
+	case m.State != MovePreparing || b.releasing() && m.needsSource():
 		return list
 	case !m.DestinationReady:
 		r := b.request(mobility.HandoffMove, m.Epoch, c.inv.Lifetimes.Prepare, m.Options.WithPhase(mobility.PhasePrepare))
@@ -159,8 +159,23 @@ func (c *Core) routesOwed(b *Binding) bool {
 	return slices.ContainsFunc(b.Routes, func(r Route) bool { return !r.Withdraw && !r.Confirmed })
 }
 
+// spare lists the current slots whose delivery addresses nobody uses any more:
+// the VM is at home again and every redirect has ended.
+func (c *Core) spare(b *Binding) []netip.Addr {
+	var list []netip.Addr
+	for _, s := range b.Slots {
+		_, reserved := b.delivery(s)
+		routed := slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Addr == s })
+		if reserved && c.inv.Home(s) == b.Hypervisor && !b.redirected(s) && !routed && b.Open == 0 {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// owedDrained lists what the serving hypervisor may give up.
 func (c *Core) owedDrained(list []owed, b *Binding) []owed {
-	var gone []netip.Addr
+	gone := c.spare(b)
 	for _, o := range b.Old {
 		if o.State == OldReleasing {
 			gone = append(gone, o.Addr)

@@ -110,12 +110,18 @@ func (b *Binding) live() (addrs []netip.Addr, current mobility.SlotCount) {
 	s6, s4 := mobility.SplitFamilies(b.Slots)
 	var olds []netip.Addr
 	for _, o := range b.Old {
-		if o.State == OldLive {
+		if o.State != OldReleasing {
 			olds = append(olds, o.Addr)
 		}
 	}
 	o6, o4 := mobility.SplitFamilies(olds)
 	return slices.Concat(s6, o6, s4, o4), mobility.SlotCount{V6: uint8(len(s6)), V4: uint8(len(s4))}
+}
+
+// releasing reports whether an old address waits to be given up: until then the
+// serving hypervisor knows an address more than the next move would list.
+func (b *Binding) releasing() bool {
+	return slices.ContainsFunc(b.Old, func(o OldAddress) bool { return o.State == OldReleasing })
 }
 
 // has reports whether the address is one of the VM's: a slot or an old one.

@@ -65,24 +65,36 @@ func (c *Core) deregister(q *question) error {
 	return nil
 }
 
-// mayDrain answers an anchor that finds its redirect quiet.
+// mayDrain answers an anchor that finds its redirect quiet. Where only some of
+// the addresses may go, the answer is 129 and the anchor is told, by row 7,
+// which ones it must keep.
 func (c *Core) mayDrain(q *question) error {
-	r := &q.Request
-	for _, a := range r.Slots {
+	var may []netip.Addr
+	var why error
+	for _, a := range q.Request.Slots {
 		if err := c.drainable(q, a); err != nil {
-			return err
+			why = err
+			continue
 		}
+		may = append(may, a)
 	}
-	b := c.tx.edit(r.VM)
+	if len(may) == 0 {
+		return why
+	}
+	b := c.tx.edit(q.Request.VM)
 	if a := b.anchor(q.host.Name); a != nil && !a.Cold {
-		a.Addrs = slices.DeleteFunc(a.Addrs, func(x netip.Addr) bool { return slices.Contains(r.Slots, x) })
+		n := len(a.Addrs)
+		a.Addrs = slices.DeleteFunc(a.Addrs, func(x netip.Addr) bool { return slices.Contains(may, x) })
+		a.Confirmed = a.Confirmed && (why == nil || len(a.Addrs) == n)
 		if len(a.Addrs) == 0 {
 			b.dropAnchor(q.host.Name)
 		}
 	}
-	c.accept(q, b, "drain", registration.Reply{Epoch: b.Epoch, Slots: r.Slots})
+	if why == nil {
+		c.accept(q, b, "drain", registration.Reply{Epoch: b.Epoch, Slots: q.Request.Slots})
+	}
 	c.advance(b)
-	return nil
+	return why
 }
 
 // drainable applies section 3 of the protocol profile to one address at one

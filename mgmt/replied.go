@@ -158,6 +158,11 @@ func (c *Core) anchorReplied(f *flight, r registration.Reply) {
 	switch {
 	case a == nil || a.Epoch != f.owed.request.Epoch || a.Cold != (f.owed.key.kind == cold):
 		return
+	case r.Status == mobility.StatusNotVMForThisNode && !c.keeps(b, a):
+		// It has lost the VM, and with it what it would redirect.
+		b.dropAnchor(a.Hypervisor)
+		c.advance(b)
+		return
 	case !r.Status.Accepted() && !(a.Cold && r.Status == mobility.StatusNotVMForThisNode):
 		a.Confirmed = false
 		c.again(f, r)
@@ -218,11 +223,14 @@ func (c *Core) drainReplied(f *flight, r registration.Reply) {
 		return
 	}
 	for _, p := range f.owed.request.Pairs {
-		if o := b.old(p.Old); o == nil || o.State != OldReleasing {
+		if o := b.old(p.Old); o != nil && o.State != OldReleasing {
+			continue
+		}
+		b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d mobility.Delivery) bool { return d.Old == p.Old })
+		if slices.Contains(b.Slots, p.Old) {
 			continue
 		}
 		b.Old = slices.DeleteFunc(b.Old, func(o OldAddress) bool { return o.Addr == p.Old })
-		b.Deliveries = slices.DeleteFunc(b.Deliveries, func(d mobility.Delivery) bool { return d.Old == p.Old })
 		b.quarantine(p.Old, c.now.Add(c.inv.Lifetimes.Quarantine))
 		if m := c.tx.editMove(f.vm, b.Last); b.Last != 0 && m != nil {
 			m.phase(c.now, PhaseDrained, p.Old.String())
