@@ -12,13 +12,20 @@ import (
 // kernel's.
 var base, offset = anchor()
 
-func anchor() (time.Time, time.Duration) {
-	now := time.Now()
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic(err) // cannot fail on Linux
+// anchor reads both clocks as close to each other as a few tries allow.
+func anchor() (best time.Time, kernel time.Duration) {
+	closest := time.Hour
+	for range 10 {
+		before := time.Now()
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			panic(err) // cannot fail on Linux
+		}
+		if took := time.Since(before); took < closest {
+			closest, best, kernel = took, before, time.Duration(ts.Nano())
+		}
 	}
-	return now, time.Duration(ts.Nano())
+	return best, kernel
 }
 
 // Now is the time since boot, without suspension.
