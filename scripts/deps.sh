@@ -17,6 +17,8 @@ test | generate)
 	if [ "$1" = test ]; then
 		want tc iproute2
 		want nft nftables
+		want named bind9
+		want nsupdate bind9-dnsutils
 	fi
 	;;
 *)

@@ -113,7 +113,13 @@ func (s *Server) Start() error {
 		return err
 	}
 	s.log = newJournal(r)
-	return s.wait("running")
+	if err := s.wait("running"); err != nil {
+		return err
+	}
+	if !strings.Contains(s.log.text(), " listening on ") {
+		return fmt.Errorf("bind: named does not listen: no interface has the address %v", s.cfg.Addr)
+	}
+	return nil
 }
 
 // Reload makes a running server read its configuration again and returns when
