@@ -1,0 +1,9 @@
+package detect
+
+import (
+	"testing"
+
+	"github.com/dpmip/dpmip/internal/guard"
+)
+
+func TestMain(m *testing.M) { guard.Main(m) }

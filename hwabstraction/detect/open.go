@@ -1,0 +1,163 @@
+package detect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/hwabstraction/flows"
+	"github.com/dpmip/dpmip/hwabstraction/nicmem"
+	"github.com/dpmip/dpmip/hwabstraction/software"
+)
+
+// Config says what Open builds. Zero fields mean the defaults of the parts.
+type Config struct {
+	Backend string // Auto, Software, Switchdev; "" = Auto
+	Attach  string // AttachAuto, AttachTCX, AttachClsBPF; "" = AttachAuto
+	NetNS   int    // descriptor of the network namespace; 0 or less = the process's own
+	BPFDir  string // for pins, one a node; mandatory
+	Fabric  []string
+	// MaxRules and MaxFlows are fixed by the first Open of a BPFDir.
+	MaxRules   int
+	MaxFlows   int
+	GatewayMAC [6]byte
+	Hold       hwabstraction.HoldLimit
+	Region     RegionConfig
+	Log        *slog.Logger // nil = silent
+}
+
+// RegionConfig describes the region and who gets what of it.
+type RegionConfig struct {
+	Path  string // "" = no region
+	Size  int64  // bytes
+	Areas []Area
+	// Journal names the area in which the backend keeps the stamps of kernel
+	// routes; "" = beside the rules.
+	Journal string
+}
+
+// Area is a named part of the region; one may have size 0, the rest.
+type Area struct {
+	Name string
+	Size int64
+}
+
+// JournalSize is the size that an area for the backend's journal of n kernel
+// routes needs, in bytes.
+func JournalSize(n int) int64 {
+	const most = nicmem.MaxJournalKey + nicmem.MaxJournalPayload
+	return nicmem.JournalSize(n, most)
+}
+
+// Hardware is what Open has built. The caller closes it.
+type Hardware struct {
+	Device      hwabstraction.Device
+	Region      hwabstraction.Region // nil where none was configured
+	Flows       hwabstraction.FlowSource
+	Environment Environment
+	Choice      Choice
+	Reason      string // why this backend
+
+	region *nicmem.Region
+}
+
+// Area returns a named area of the region; its Close does nothing.
+func (h *Hardware) Area(name string) (hwabstraction.Region, error) {
+	if h.region == nil {
+		return nil, fmt.Errorf("detect: area %q: no region is configured", name)
+	}
+	a, err := h.region.Area(name)
+	if err != nil {
+		return nil, fmt.Errorf("detect: %w", err)
+	}
+	return a, nil
+}
+
+// Close lets go of device and region, in this order. Every rule goes on acting.
+func (h *Hardware) Close() error {
+	var errs []error
+	if h.Device != nil {
+		errs = append(errs, h.Device.Close())
+	}
+	if h.region != nil {
+		errs = append(errs, h.region.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Open probes the machine, chooses a backend and builds what the configuration
+// asks for. It adopts what an earlier process has left and touches no
+// forwarding. It takes some hundred milliseconds the first time.
+func Open(ctx context.Context, c Config) (*Hardware, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &Hardware{Environment: Probe(ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path})}
+	var err error
+	if h.Choice, err = Choose(h.Environment, c.Fabric, c.Backend, c.Attach); err != nil {
+		return nil, err
+	}
+	h.Reason = h.Choice.Reason()
+	if err := h.open(ctx, c); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	c.Log.Info("hardware opened", "backend", h.Choice.Backend, "attach", h.Choice.Attach, "reason", h.Reason)
+	return h, nil
+}
+
+func (h *Hardware) open(ctx context.Context, c Config) error {
+	if c.Region.Path != "" {
+		if err := h.openRegion(c.Region); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	journal, err := h.journal(c)
+	if err != nil {
+		return err
+	}
+	if h.Device, err = openSoftware(c, h.Choice.Attach, journal); err != nil {
+		return err
+	}
+	source, err := flows.Open(flows.Config{NetNS: c.NetNS})
+	if err != nil {
+		c.Log.Warn("flows cannot be read: new connections cannot be told from old ones", "err", err)
+		h.Flows = noFlows{}
+		return nil
+	}
+	h.Flows = source
+	return nil
+}
+
+func (h *Hardware) openRegion(c RegionConfig) (err error) {
+	areas := make([]nicmem.AreaSpec, len(c.Areas))
+	for i, a := range c.Areas {
+		areas[i] = nicmem.AreaSpec{Name: a.Name, Size: a.Size}
+	}
+	if h.region, err = nicmem.Open(nicmem.Config{Path: c.Path, Size: c.Size, Areas: areas}); err != nil {
+		return fmt.Errorf("detect: %w", err)
+	}
+	h.Region = h.region
+	return nil
+}
+
+// openSoftware opens the software backend.
+func openSoftware(c Config, attach string, journal software.Journal) (hwabstraction.Device, error) {
+	ways := map[string]software.Attach{AttachAuto: software.AttachAuto, AttachTCX: software.AttachTCX, AttachClsBPF: software.AttachClsBPF}
+	d, err := software.Open(software.Config{
+		NetNS: c.NetNS, BPFDir: c.BPFDir, Fabric: c.Fabric, Attach: ways[attach],
+		MaxRules: c.MaxRules, MaxFlows: c.MaxFlows, GatewayMAC: c.GatewayMAC, Hold: c.Hold,
+		Journal: journal, Log: c.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("detect: %w", err)
+	}
+	return d, nil
+}
+
+// Doctor probes the machine and tells what stands in the way.
+func Doctor(c ProbeConfig) []Check { return Diagnose(Probe(c)) }
