@@ -115,6 +115,9 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 	c.begin(now)
 	switch e := e.(type) {
 	case Received:
+		if k := c.contacts[c.inv.Peer(e.From)]; k != nil {
+			k.heard = now
+		}
 		c.run(c.node.Receive(now, e.Inbound, c.effects[:0]))
 	case Unreachable:
 		c.run(c.node.Unreachable(now, e.To, c.effects[:0]))

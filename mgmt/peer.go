@@ -19,6 +19,7 @@ const reasonRegisterAgain = 1
 type contact struct {
 	up      bool
 	since   time.Time // up or down since then
+	heard   time.Time // the last message
 	watched netip.Addr
 }
 

@@ -91,6 +91,7 @@ type PeerView struct {
 	Name    string
 	Up      bool
 	Since   time.Time // of Up or of its absence
+	Heard   time.Time // the last message; zero = none since the start
 	Restart uint32
 	Retired bool
 	VMs     int // served; hypervisors only
@@ -104,7 +105,7 @@ func (c *Core) Peers() map[string]*PeerView {
 	views := map[string]*PeerView{}
 	for name, k := range c.contacts {
 		p := c.peer(name)
-		views[name] = &PeerView{Name: name, Up: k.up, Since: k.since, Restart: p.Restart, Retired: p.Retired, VMs: len(c.byHost[name])}
+		views[name] = &PeerView{Name: name, Up: k.up, Since: k.since, Heard: k.heard, Restart: p.Restart, Retired: p.Retired, VMs: len(c.byHost[name])}
 	}
 	for _, b := range c.bindings {
 		for _, a := range b.Anchors {

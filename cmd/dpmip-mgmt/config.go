@@ -1,0 +1,138 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/dpmip/dpmip/internal/strictconf"
+	"github.com/dpmip/dpmip/mgmt/inventory"
+	"github.com/dpmip/dpmip/mobility/transport"
+	"github.com/dpmip/dpmip/mobility/wire"
+)
+
+// config is dpmip-mgmt's file; docs/operations.md explains each key.
+type config struct {
+	StateDir   strictconf.Path   `toml:"state_dir,required"`
+	Locators   []strictconf.Addr `toml:"locators,required"`
+	Device     string            `toml:"device"`
+	Inventory  strictconf.Path   `toml:"inventory,required"`
+	Socket     strictconf.Path   `toml:"admin_socket"`
+	Admin      adminTable        `toml:"admin"`
+	Metrics    string            `toml:"metrics"`
+	LogFormat  string            `toml:"log_format"`
+	LogLevel   string            `toml:"log_level"`
+	Enterprise uint32            `toml:"enterprise"`
+}
+
+// adminTable is the admin interface over TCP: mutual TLS or none.
+type adminTable struct {
+	Listen    string          `toml:"listen"`
+	Cert      strictconf.Path `toml:"cert"`
+	Key       strictconf.Path `toml:"key"`
+	ClientCA  strictconf.Path `toml:"client_ca"`
+	Operators []string        `toml:"operators"`
+}
+
+// SetDefaults fills what the file may leave out.
+func (c *config) SetDefaults() { c.Socket = "/run/dpmip/mgmt.sock" }
+
+// Validate checks what spans keys.
+func (c *config) Validate(src *strictconf.Source) error {
+	if len(c.Locators) == 0 {
+		return src.Errorf("locators", "is empty, want at least one address")
+	}
+	a := &c.Admin
+	for _, f := range []struct{ name, path string }{{"cert", a.Cert.String()}, {"key", a.Key.String()}, {"client_ca", a.ClientCA.String()}} {
+		switch {
+		case a.Listen == "" && f.path != "":
+			return src.Errorf("admin."+f.name, "is of no use without admin.listen")
+		case a.Listen != "" && f.path == "":
+			return src.Errorf("admin", "%s is missing: over TCP there is mutual TLS or nothing", f.name)
+		}
+	}
+	if a.Listen == "" {
+		return nil
+	}
+	if _, err := a.tls(); err != nil {
+		return src.Errorf("admin", "%v", err)
+	}
+	return nil
+}
+
+func (a *adminTable) tls() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(a.Cert.String(), a.Key.String())
+	if err != nil {
+		return nil, fmt.Errorf("cert and key: %w", err)
+	}
+	pem, err := os.ReadFile(a.ClientCA.String())
+	if err != nil {
+		return nil, fmt.Errorf("client_ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("client_ca: no certificate in %s", a.ClientCA)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}, nil
+}
+
+// load reads the configuration and the inventory that it names.
+func load(path string) (*config, *inventory.Inventory, error) {
+	cfg, err := strictconf.Load[config](path)
+	if err != nil {
+		return nil, nil, err
+	}
+	inv, err := inventory.Load(cfg.Inventory.String())
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := peers(inv); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", cfg.Inventory, err)
+	}
+	for _, l := range cfg.Locators {
+		if name := inv.Peer(l.Addr); name != "" {
+			return nil, nil, fmt.Errorf("%s: locator %s is also that of %s in %s", path, l, name, cfg.Inventory)
+		}
+	}
+	return &cfg, inv, nil
+}
+
+func (c *config) locators() []netip.Addr {
+	var list []netip.Addr
+	for _, l := range c.Locators {
+		list = append(list, l.Addr)
+	}
+	return list
+}
+
+func (c *config) state(name string) string { return filepath.Join(c.StateDir.String(), name) }
+
+// peers makes the transport's allow-list: the first locator of each peer, where
+// its messages come from and go to, with its keys.
+func peers(inv *inventory.Inventory) (*transport.Table, error) {
+	var list []transport.Peer
+	add := func(locators []netip.Addr, keys []inventory.Key) {
+		p := transport.Peer{Addr: locators[0]}
+		for i, k := range keys {
+			alg := wire.HMACSHA256
+			if k.Algorithm == "hmac-sha1-96" {
+				alg = wire.HMACSHA1
+			}
+			p.Receive = append(p.Receive, transport.Key{SPI: k.Receive, Algorithm: alg, Secret: k.Secret})
+			if i == 0 {
+				p.Send = transport.Key{SPI: k.Send, Algorithm: alg, Secret: k.Secret}
+			}
+		}
+		list = append(list, p)
+	}
+	for _, h := range inv.Hypervisors {
+		add(h.Locators, h.Keys)
+	}
+	for _, r := range inv.Routers {
+		add(r.Locators, r.Keys)
+	}
+	return transport.NewTable(list, inv.Policy.AcceptUnauthenticated)
+}
