@@ -71,6 +71,7 @@ func (d *Device) openFirewall() error {
 	if err := f.addZones(t, d.adoptedZones()); err != nil {
 		return fmt.Errorf("software: nftables: %w", err)
 	}
+	f.addNotrack(t, d.mark(markLarge))
 	f.addZoneRules(t)
 	f.addReject(t, d.mark(markReject))
 	if err := c.Flush(); err != nil {
@@ -157,18 +158,37 @@ func (f *firewall) addRule(t *nftables.Table, c *nftables.Chain, parts ...[]expr
 	f.conn.AddRule(r)
 }
 
-// addReject answers marked packets. The rule on ct state is never true; it is
-// what makes conntrack see the namespace's packets even without a zone.
+// priorityBeforeDefrag is NF_IP_PRI_RAW_BEFORE_DEFRAG: conntrack must not
+// gather fragments of which only some are large.
+const priorityBeforeDefrag = -450
+
+// addNotrack leaves packets that are only to be answered or fragmented alone.
+func (f *firewall) addNotrack(t *nftables.Table, mark uint32) {
+	priority := nftables.ChainPriority(priorityBeforeDefrag)
+	chain := f.conn.AddChain(&nftables.Chain{
+		Table: t, Name: "large", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: &priority,
+	})
+	const anyLarge = 0xfff00000
+	f.addRule(t, chain, marked(mark, anyLarge), []expr.Any{&expr.Notrack{}})
+}
+
+// marked matches packets by some bits of their mark.
+func marked(mark, mask uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(mask), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
+	}
+}
+
+// addReject answers packets that the programs marked.
 func (f *firewall) addReject(t *nftables.Table, mark uint32) {
 	chain := f.conn.AddChain(&nftables.Chain{
 		Table: t, Name: "reject", Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
 	})
-	is := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(markMask), Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
-	}
+	is := marked(mark, markMask)
 	tcp := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},

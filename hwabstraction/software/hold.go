@@ -9,8 +9,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/dpmip/dpmip/hwabstraction"
 )
 
 // A hold is an ifb with a tbf root. Closed, its rate is one byte a second and
@@ -230,27 +228,23 @@ func (d *Device) resumeReleases() {
 	}
 }
 
-// routeBack makes the group's held packets leave into the fabric, by the way
-// that the restored addresses have without us. Caller holds apply.
+// routeBack makes the group's held packets leave by the loop port: fabric_in
+// decides them again there, restored, and what nothing claims goes the way that
+// the FIB has without us. Caller holds apply.
 func (d *Device) routeBack(g *group) error {
+	out, err := d.portIndex(loopOut)
+	if err != nil {
+		return err
+	}
 	var msgs []rtMessage
 	for a, slots := range d.restores {
-		for _, s := range slots {
-			if d.tables.rules.at[s].Inst != g.at {
-				continue
-			}
-			hop, err := d.nextHop(a)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, routeMessage(unix.RTM_NEWROUTE, route{
-				prefix: hostPrefix(a), table: tableDeliver, via: hop.via, oif: hop.oif,
-			}))
+		if d.tables.rules.at[d.newest(slots)].Inst == g.at {
+			msgs = append(msgs, routeMessage(unix.RTM_NEWROUTE, route{prefix: hostPrefix(a), table: tableDeliver, oif: out}))
 		}
 	}
 	for _, err := range d.rt.do(msgs) {
 		if err != nil {
-			return fmt.Errorf("%w: route back to the fabric: %w", hwabstraction.ErrNotSupported, err)
+			return fmt.Errorf("software: route back to the fabric: %w", err)
 		}
 	}
 	return nil

@@ -15,7 +15,9 @@ import (
 )
 
 // The loop port: what the stack shall answer or fragment is routed into
-// loopOut, by a route with the path's MTU; fragments come back at loopBack.
+// loopOut, by a route with the path's MTU; fragments come back at loopBack, and
+// so does what a hold gives back. Both ends have one MAC, so that the stack
+// accepts what no rule claims.
 const (
 	loopOut  = "dpmip-out"
 	loopBack = "dpmip-back"
@@ -64,10 +66,11 @@ func (d *Device) makeLoop() error {
 	if err := d.ns.do(prepareLoop); err != nil {
 		return err
 	}
+	mac := net.HardwareAddr{0x02, 0x00, 0x5e, 0x00, 0x00, 0x02}
 	for _, name := range []string{loopOut, loopBack} {
 		l, err := d.nl.LinkByName(name)
 		if err == nil {
-			err = errors.Join(d.nl.LinkSetARPOff(l), d.nl.LinkSetMTU(l, loopMTU), d.nl.LinkSetUp(l))
+			err = errors.Join(d.nl.LinkSetHardwareAddr(l, mac), d.nl.LinkSetARPOff(l), d.nl.LinkSetMTU(l, loopMTU), d.nl.LinkSetUp(l))
 		}
 		if err != nil {
 			return fmt.Errorf("software: loop port %s: %w", name, err)

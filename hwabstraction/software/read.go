@@ -233,3 +233,22 @@ func (d *Device) Drops(ctx context.Context) (hwabstraction.Drops, error) {
 	}
 	return out, nil
 }
+
+// Zone is the conntrack zone of a VM's address; false where no rule names it.
+// It is what flows.Config wants.
+func (d *Device) Zone(a netip.Addr) (uint16, bool) {
+	d.apply.Lock()
+	defer d.apply.Unlock()
+	if d.isClosed() {
+		return 0, false
+	}
+	if slots := d.restores[a]; len(slots) > 0 {
+		return d.tables.rules.at[d.newest(slots)].Zone, true
+	}
+	for id, at := range d.sources {
+		if id.Prefix.Addr() == a {
+			return d.tables.rules.at[at].Zone, true
+		}
+	}
+	return 0, false
+}
