@@ -24,6 +24,7 @@ type node interface {
 	Tick(time.Time, []registration.Effect) []registration.Effect
 	Next() (time.Time, bool)
 	Restore([]registration.Order)
+	Offset() registration.Offset
 }
 
 // Core decides for one hypervisor. It is for one goroutine. Between two calls
@@ -38,7 +39,8 @@ type Core struct {
 	waits  map[Ref]func(Result)
 	ref    Ref
 	timers timers
-	mgmt   int // index of the management node in use
+	mgmt   int                 // index of the management node in use
+	silent map[netip.Addr]bool // management nodes that do not answer heartbeats
 
 	// Valid during Step only.
 	now time.Time
@@ -85,6 +87,7 @@ func newCore(cfg Config, n node) *Core {
 		vms:    make(map[mobility.VMID]*vm),
 		tokens: make(map[registration.Token]*vm),
 		waits:  make(map[Ref]func(Result)),
+		silent: make(map[netip.Addr]bool),
 	}
 }
 
@@ -141,10 +144,13 @@ func (c *Core) handle(effects []registration.Effect) {
 		case registration.Unanswered:
 			c.unanswered(e)
 		case registration.PeerUp:
+			delete(c.silent, e.Peer)
+			c.emit(Note{Level: LevelInfo, Text: "management node " + e.Peer.String() + " answers heartbeats"})
 			if e.Restarted {
 				c.registerAll()
 			}
 		case registration.PeerDown:
+			c.silent[e.Peer] = true
 			c.emit(Note{Level: LevelWarn, Text: "management node " + e.Peer.String() + " does not answer heartbeats; forwarding stays as it is"})
 		case registration.RegisterAgain:
 			c.registerAll()

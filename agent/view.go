@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/offload"
 )
 
 // View is one VM as it is shown to people.
@@ -26,6 +28,29 @@ type View struct {
 	Active     bool
 	Problem    string
 	Quarantine int // delivery addresses that are not free yet
+
+	group mobility.Epoch
+}
+
+// Group is the stamp of what delivers to the VM, or of its redirect.
+func (v *View) Group() hwabstraction.Stamp { return offload.Stamp(v.VM, v.group) }
+
+// Contact is how the management nodes are reached.
+type Contact struct {
+	Using  netip.Addr   // Requests go there
+	Silent []netip.Addr // do not answer heartbeats
+	Offset time.Duration
+}
+
+// Contact changes nothing.
+func (c *Core) Contact() Contact {
+	out := Contact{Using: c.management(), Offset: c.node.Offset()}
+	for _, m := range c.cfg.Registration.Management {
+		if c.silent[m] {
+			out.Silent = append(out.Silent, m)
+		}
+	}
+	return out
 }
 
 // List gives all VMs, in the order of their identifiers. It changes nothing.
@@ -41,6 +66,7 @@ func (c *Core) List() []View {
 func (c *Core) view(v *vm) View {
 	w := View{VM: v.VM, MAC: v.MAC, Epoch: v.Epoch, Problem: v.problem, Role: v.role(), Quarantine: len(v.Spent)}
 	group := func(g *Group) {
+		w.group = g.Epoch
 		w.Port, w.Addresses, w.Olds, w.Deliveries = g.Port, g.Slots, g.Olds, g.Deliveries
 	}
 	if in := v.Incoming; in != nil {
@@ -53,7 +79,7 @@ func (c *Core) view(v *vm) View {
 	if l := v.Leaving; l != nil {
 		w.Redirects, w.Locator, w.Armed = l.Pairs, l.Locator, l.Armed
 		if v.Serving == nil {
-			w.Expires = l.Expires
+			w.Expires, w.group = l.Expires, max(w.group, l.Stamp)
 		}
 	}
 	return w

@@ -1,0 +1,55 @@
+package daemon
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/internal/admin"
+)
+
+// Metrics are the agent's own figures.
+type Metrics struct {
+	switches *prometheus.HistogramVec
+	failed   *prometheus.CounterVec
+
+	mu     sync.Mutex // guards counts
+	counts map[string]uint64
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg *prometheus.Registry) *Metrics {
+	m := &Metrics{
+		counts: make(map[string]uint64),
+		switches: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "dpmip_agent_switch_seconds", Help: "Time that the device took to arm or activate a group.",
+			Buckets: prometheus.ExponentialBuckets(1e-6, 4, 10),
+		}, []string{"op"}),
+		failed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dpmip_agent_switch_failed_total", Help: "Groups that the device did not arm or activate.",
+		}, []string{"op"}),
+	}
+	reg.MustRegister(m.switches, m.failed, admin.Counters("dpmip_agent_events_total", "What happened in the agent, by event.", m.snapshot))
+	return m
+}
+
+func (m *Metrics) count(name string) {
+	m.mu.Lock()
+	m.counts[name]++
+	m.mu.Unlock()
+}
+
+func (m *Metrics) snapshot() map[string]uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.counts)
+}
+
+func (m *Metrics) switched(op agent.SwitchOp, r agent.Result) {
+	m.switches.WithLabelValues(op.String()).Observe(r.Took.Seconds())
+	if r.Err != nil {
+		m.failed.WithLabelValues(op.String()).Inc()
+	}
+}

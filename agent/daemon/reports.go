@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	dpmipv1 "github.com/dpmip/dpmip/api/dpmip/v1"
+
+	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/mobility"
+)
+
+// Reporter gives the management node what was counted for a move; *mgmtclient.
+// Client implements it.
+type Reporter interface {
+	ReportMove(ctx context.Context, vm mobility.VMID, epoch mobility.Epoch, r *dpmipv1.HolderReport) error
+}
+
+// Bounds of reporting.
+const (
+	reportTimeout = 2 * time.Second
+	reportRetry   = 5 * time.Second
+	maxReports    = 4096 // that wait; the oldest moves' figures are lost first
+)
+
+type reportKey struct {
+	vm    mobility.VMID
+	epoch mobility.Epoch
+}
+
+// Reports sends reports, the newest of each move, until one is taken. They are
+// figures only: nothing waits for them.
+type Reports struct {
+	to     Reporter
+	worker *Worker
+	self   string // own name, as the inventory has it
+	log    *slog.Logger
+	wake   chan struct{}
+
+	mu    sync.Mutex // guards box and order
+	box   map[reportKey]agent.Report
+	order []reportKey
+}
+
+// NewReports makes the task that reports to the management node.
+func NewReports(to Reporter, w *Worker, self string, log *slog.Logger) *Reports {
+	return &Reports{to: to, worker: w, self: self, log: log, wake: make(chan struct{}, 1), box: make(map[reportKey]agent.Report)}
+}
+
+func (r *Reports) String() string { return "reports" }
+
+// add replaces what waits of the same move; it never blocks.
+func (r *Reports) add(e agent.Report) {
+	k := reportKey{e.VM, e.Epoch}
+	r.mu.Lock()
+	if _, waits := r.box[k]; !waits {
+		r.order = append(r.order, k)
+	}
+	r.box[k] = e
+	if len(r.order) > maxReports {
+		delete(r.box, r.order[0])
+		r.order = r.order[1:]
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Reports) take() (agent.Report, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.order) == 0 {
+		return agent.Report{}, false
+	}
+	k := r.order[0]
+	e := r.box[k]
+	r.order = r.order[1:]
+	delete(r.box, k)
+	return e, true
+}
+
+// back puts a report again that was not taken, unless a newer one waits.
+func (r *Reports) back(e agent.Report) {
+	k := reportKey{e.VM, e.Epoch}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, newer := r.box[k]; !newer {
+		r.box[k] = e
+		r.order = append([]reportKey{k}, r.order...)
+	}
+}
+
+// Run reports until ctx ends.
+func (r *Reports) Run(ctx context.Context) error {
+	retry := time.NewTimer(reportRetry)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		case <-retry.C:
+		}
+		for e, ok := r.take(); ok; e, ok = r.take() {
+			if err := r.report(ctx, e); err != nil {
+				if ctx.Err() == nil {
+					r.log.Debug("report not taken", "vm", e.VM.String(), "epoch", uint32(e.Epoch), "err", err)
+				}
+				r.back(e)
+				break
+			}
+		}
+		retry.Reset(reportRetry)
+	}
+}
+
+func (r *Reports) report(ctx context.Context, e agent.Report) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	h := holderReport(e.Figures)
+	h.Hypervisor = r.self
+	r.worker.Call(ctx, func(_ context.Context, hands *agent.Hands) { h.Placement = placement(hands, e.Rules) })
+	return r.to.ReportMove(ctx, e.VM, e.Epoch, h)
+}
+
+// placement is the lowest of several rules: what the worst of them gets.
+func placement(h *agent.Hands, ids []hwabstraction.RuleID) string {
+	low := hwabstraction.PlacementNone
+	for i, id := range ids {
+		st, _ := h.Reconciler.Status(id)
+		if i == 0 || st.Placement < low {
+			low = st.Placement
+		}
+	}
+	return low.String()
+}
+
+func holderReport(f agent.Figures) *dpmipv1.HolderReport {
+	return &dpmipv1.HolderReport{
+		Role: f.Role, RedirectedPackets: f.RedirectedPackets, RedirectedBytes: f.RedirectedBytes,
+		ArmedNs: unixNano(f.Armed), FirstHitNs: unixNano(f.FirstHit), DrainedNs: unixNano(f.Drained),
+		HeldPackets: f.Held, HoldDrops: f.HoldDrops, MaxHoldNs: f.MaxHold.Nanoseconds(), Flows: f.Flows, ArmTookNs: f.ArmTook.Nanoseconds(),
+	}
+}
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}

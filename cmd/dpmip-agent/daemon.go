@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/agent/daemon"
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/hwabstraction/detect"
+	"github.com/dpmip/dpmip/internal/admin"
+	"github.com/dpmip/dpmip/internal/buildinfo"
+	"github.com/dpmip/dpmip/internal/task"
+	"github.com/dpmip/dpmip/mgmtclient"
+	"github.com/dpmip/dpmip/mobility/registration"
+	"github.com/dpmip/dpmip/mobility/transport"
+	"github.com/dpmip/dpmip/offload"
+)
+
+// Areas of the region.
+const (
+	areaList    = "bul"
+	areaJournal = "journal"
+)
+
+// process holds what run needs open, in the order of opening.
+type process struct {
+	cfg      *config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	disk     *daemon.Disk
+	hardware *detect.Hardware
+	hands    *agent.Hands
+	worker   *daemon.Worker
+	conn     *transport.Conn
+	client   *mgmtclient.Client
+	reports  *daemon.Reports
+	post     *daemon.Post
+	loop     *daemon.Loop
+	doctor   *daemon.Doctor
+	ctx      context.Context // of the running tasks; set by run before any callback
+}
+
+func open(ctx context.Context, cfg *config, stderr io.Writer) (*process, error) {
+	p := &process{cfg: cfg, registry: prometheus.NewRegistry()}
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if p.log, err = admin.Logger(stderr, cfg.LogFormat, cfg.LogLevel); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{p.openDisk, p.openConn, p.openHardware, p.openReports, p.openLoop} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+	}
+	return p, nil
+}
+
+func (p *process) openDisk(context.Context) (err error) {
+	if err := os.MkdirAll(p.cfg.StateDir.String(), 0o700); err != nil {
+		return err
+	}
+	p.disk, err = daemon.OpenDisk(filepath.Join(p.cfg.StateDir.String(), "agent.db"), p.log)
+	return err
+}
+
+// openConn comes before the hardware: its lock keeps a second agent off.
+func (p *process) openConn(context.Context) error {
+	var locators []netip.Addr
+	for _, l := range p.cfg.Locators {
+		locators = append(locators, l.Addr)
+	}
+	conn, err := transport.Open(transport.Config{
+		Locators: locators, LockDir: p.cfg.StateDir.String(), Enterprise: p.cfg.Enterprise,
+		Unreachable: func(a netip.Addr) { p.loop.Unreachable(p.ctx, agent.Unreachable{To: a}) },
+	})
+	if err != nil {
+		return err
+	}
+	p.conn = conn
+	table, err := transport.NewTable(p.cfg.peers(), p.cfg.Insecure)
+	if err != nil {
+		return err
+	}
+	conn.SetPeers(table)
+	p.post = daemon.NewPost(conn, p.log)
+	return nil
+}
+
+func (p *process) openHardware(ctx context.Context) (err error) {
+	d, r := &p.cfg.Device, &p.cfg.Region
+	if err := os.MkdirAll(filepath.Dir(r.Path.String()), 0o700); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(p.cfg.bpfDir(), 0o700); err != nil {
+		return err
+	}
+	p.hardware, err = detect.Open(ctx, detect.Config{
+		Backend: d.Backend, Attach: d.Attach, BPFDir: p.cfg.bpfDir(), Fabric: d.Fabric, MaxRules: d.MaxRules, MaxFlows: d.MaxFlows,
+		GatewayMAC: d.GatewayMAC, Hold: p.cfg.hold(), Log: p.log,
+		Region: detect.RegionConfig{
+			Path: r.Path.String(), Size: r.Size, Journal: areaJournal,
+			Areas: []detect.Area{{Name: areaJournal, Size: detect.JournalSize(r.Routes)}, {Name: areaList}},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	rec := offload.NewReconciler(offload.ReconcilerConfig{Device: p.hardware.Device, Resync: p.cfg.Timers.Resync.D()})
+	if _, err := rec.Adopt(ctx); err != nil {
+		return err
+	}
+	p.hands = &agent.Hands{Device: p.hardware.Device, Flows: p.hardware.Flows, Reconciler: rec}
+	p.worker = daemon.NewWorker(p.hands, p.log)
+	return nil
+}
+
+func (p *process) openReports(context.Context) (err error) {
+	r := &p.cfg.Report
+	if r.Target == "" {
+		return nil
+	}
+	p.client, err = mgmtclient.Open(mgmtclient.Target{
+		Address: r.Target, TLS: mgmtclient.TLSFiles{CA: r.CA.String(), Cert: r.Cert.String(), Key: r.Key.String()},
+	})
+	if err != nil {
+		return err
+	}
+	p.reports = daemon.NewReports(p.client, p.worker, p.cfg.Name, p.log)
+	return nil
+}
+
+func (p *process) openLoop(context.Context) error {
+	area, err := p.hardware.Area(areaList)
+	if err != nil {
+		return err
+	}
+	records, restored, fresh, err := daemon.OpenRecords(area, p.disk, p.log)
+	if err != nil {
+		return err
+	}
+	p.hands.KeepForeign = fresh // a list that was lost is no reason to cut anybody
+	restarts, err := p.disk.Restarts()
+	if err != nil {
+		return err
+	}
+	var seed [32]byte
+	rand.Read(seed[:])
+	core, err := agent.NewCore(p.cfg.agent(p.cfg.registration(binary.NativeEndian.Uint64(seed[:]), restarts), p.hardware.Device.Capabilities(), seed))
+	if err != nil {
+		return err
+	}
+	p.registry.MustRegister(admin.Counters("dpmip_agent_transport_total", "Mobility Header transport, by event.", p.conn.Counters))
+	p.loop = daemon.NewLoop(daemon.Parts{
+		Core: core, Store: records, Worker: p.worker, Post: p.post, Reports: p.reports, Metrics: daemon.NewMetrics(p.registry), Log: p.log,
+		Restored: restored, Rebooted: fresh,
+	})
+	p.doctor = &daemon.Doctor{Loop: p.loop, Worker: p.worker, Records: records, Machine: p.machine}
+	p.log.Info("dpmip-agent starts", "version", buildinfo.Version(), "name", p.cfg.Name, "locators", p.cfg.Locators,
+		"records", len(restored), "region", area.Origin().String(), "restarts", restarts)
+	return nil
+}
+
+var states = map[detect.State]string{detect.StateGood: "ok", detect.StateUnknown: "unknown", detect.StateWarning: "warning", detect.StateBad: "failed"}
+
+// machine is what the probes say of the machine now.
+func (p *process) machine() []daemon.Check {
+	var out []daemon.Check
+	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String()}) {
+		out = append(out, daemon.Check{Name: c.Name, State: states[c.State], Found: c.Found, Advice: c.Advice})
+	}
+	return out
+}
+
+// close lets go of everything that open has opened; every rule stays.
+func (p *process) close() error {
+	var errs []error
+	if p.client != nil {
+		errs = append(errs, p.client.Close())
+	}
+	if p.hardware != nil {
+		errs = append(errs, p.hardware.Close())
+	}
+	if p.conn != nil {
+		errs = append(errs, p.conn.Close())
+	}
+	if p.disk != nil {
+		errs = append(errs, p.disk.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (p *process) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.ctx = ctx
+	tasks := []task.Task{task.Signals(nil), p.disk, p.worker, p.post, p.loop}
+	if p.reports != nil {
+		tasks = append(tasks, p.reports)
+	}
+	tasks = append(tasks,
+		task.Func("mobility transport", func(ctx context.Context) error {
+			return p.conn.Run(ctx, func(batch []registration.Inbound) { p.loop.Handle(ctx, batch) })
+		}),
+		admin.Socket(p.cfg.Socket.String(), p.control()))
+	if p.cfg.Metrics != "" {
+		tasks = append(tasks, admin.TCP(p.cfg.Metrics, nil, admin.Health(p.registry, p.doctor.Healthy)))
+	}
+	return task.Group{Tasks: tasks, OnReady: func() {
+		p.log.Info("ready")
+		if err := task.Notify("READY=1"); err != nil {
+			p.log.Warn("telling systemd", "err", err)
+		}
+	}}.Run(ctx)
+}
+
+func (p *process) control() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(dpmipv1connect.NewAgentServiceHandler(&daemon.Service{
+		Loop: p.loop, Worker: p.worker, Checks: p.doctor.Checks, Transport: p.conn.Counters, Version: buildinfo.Version(),
+	}))
+	mux.Handle("/", admin.Health(p.registry, p.doctor.Healthy))
+	return mux
+}
