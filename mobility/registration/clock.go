@@ -27,7 +27,8 @@ func (c *clock) read(now time.Time) wire.Timestamp {
 	return t
 }
 
-// stamp gives the timestamp of a message to be sent: newer than any before.
+// stamp gives the timestamp of a message to be sent: newer than any before, as
+// long as the offset stays.
 func (c *clock) stamp(now time.Time) wire.Timestamp {
 	c.last = max(wire.TimestampOf(now.Add(c.offset)), c.last+1)
 	return c.last
@@ -43,23 +44,30 @@ func (c *clock) raise(now time.Time, t wire.Timestamp) {
 
 // measure takes the management node's time out of an authenticated answer that
 // echoed its nonce: sent at sent, received at now. The true offset lies between
-// peer-now and peer-sent; one that is consistent with that is kept.
+// peer-now and peer-sent. The one we have (0 at first) is kept when it is
+// consistent with that, so that a slow answer spoils nothing. changed is also
+// true for the first measurement.
 func (c *clock) measure(sent, now time.Time, peer time.Time) (changed, clamped bool) {
 	if c.master {
 		return false, false
 	}
 	const unit = time.Second >> 16
+	first := !c.synced
+	c.synced = true
 	rtt := max(now.Sub(sent), 0)
 	low := peer.Sub(now.Round(0))
-	if c.synced && c.offset >= low-unit && c.offset <= low+rtt+unit {
-		return false, false
+	if c.offset >= low-unit && c.offset <= low+rtt+unit {
+		return first, false
 	}
 	to := low + rtt/2
-	if c.synced {
+	if !first {
 		bounded := min(max(to, c.offset-c.limit), c.offset+c.limit)
 		to, clamped = bounded, bounded != to
 	}
-	c.offset, c.synced = to, true
+	c.offset = to
+	// Stamps of the wrong time must not hold back those of the right one. What
+	// the management node did accept it tells by status 157; see raise.
+	c.last = 0
 	return true, clamped
 }
 

@@ -79,7 +79,8 @@ func (n *Node) beat(now time.Time, p *peer, out []Effect) []Effect {
 	b := beat{sequence: h.sequence, nonce: n.nonce(), at: now}
 	h.sequence++
 	h.sent = append(h.sent, b)
-	n.timers.set(h.timer, now.Add(n.jitter(n.cfg.Heartbeat)))
+	// Up to a tenth later, never sooner: the rate configured is the highest.
+	n.timers.set(h.timer, now.Add(n.cfg.Heartbeat+time.Duration(n.rng.Float64()*float64(n.cfg.Heartbeat)/10)))
 	payload, err := n.build(wire.TypeHeartbeat, func(m *wire.Message) {
 		m.Heartbeat.Sequence = b.sequence
 		m.AddNonce(b.nonce)

@@ -106,8 +106,9 @@ func (n *Node) startWaiting(now time.Time, p *peer, out []Effect) []Effect {
 // retry follows on silence.
 func (n *Node) retry(now time.Time, s *submission, out []Effect) []Effect {
 	s.instant = 0
-	if !s.newest().refused { // else it was told already
+	if !s.newest().refused { // else it was told already, and is no silence
 		out = append(out, Unanswered{Token: s.token, To: s.peer.addr, Tries: s.tries})
+		s.interval = min(2*s.interval, n.cfg.MaxRetry)
 	}
 	return n.transmit(now, s, count(out, CountRequestRetransmitted))
 }
@@ -139,7 +140,6 @@ func (n *Node) transmit(now time.Time, s *submission, out []Effect) []Effect {
 	p.sent[tx.sequence] = tx
 	s.tries++
 	n.timers.set(s.timer, now.Add(n.jitter(s.interval)))
-	s.interval = min(2*s.interval, n.cfg.MaxRetry)
 	careOf := r.CareOf
 	if !careOf.IsValid() {
 		careOf = n.cfg.Self
