@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 // Updater carries jobs out: a task that owns a Machine, its clock and the
@@ -195,35 +193,4 @@ func (u *Updater) prove(ctx context.Context, e Prove) Result {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
 	return ProveDone{e.Try, u.client.Prove(ctx, z.Name, z.Servers[e.Server%len(z.Servers)], z.proofServers(), want)}
-}
-
-// readEpochs reads the epoch records of an update from the server that will take
-// it, authoritative answers only, signed both ways.
-func (c *Client) readEpochs(ctx context.Context, to target, u Update) (Stored, *Failure) {
-	stored := Stored{}
-	for _, name := range u.epochNames() {
-		r, f := c.query(ctx, to, name, dns.TypeTXT)
-		if f != nil {
-			return nil, f
-		}
-		if !r.Authoritative {
-			return nil, to.fail(FailureNotAuth, "the server is not authoritative for %s", name)
-		}
-		for _, rr := range r.Answer {
-			if t, ok := rr.(*dns.TXT); ok && canonical(t.Hdr.Name) == name {
-				stored[name] = append(stored[name], t.Txt)
-			}
-		}
-	}
-	return stored, nil
-}
-
-// write sends the update.
-func (c *Client) write(ctx context.Context, to target, u Update, stored Stored) *Failure {
-	m, err := u.Message(stored)
-	if err != nil {
-		return to.fail(FailureConfig, "%v", err)
-	}
-	_, f := c.exchange(ctx, to, m)
-	return f
 }

@@ -1,6 +1,7 @@
 package dnsupdate
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -81,7 +82,7 @@ func (c *Client) verify(to target, r *dns.Msg, in []byte, mac string) *Failure {
 	case dns.RcodeBadTrunc:
 		return to.fail(FailureKey, "%s (BADTRUNC): the server wants another length of the signature", dns.RcodeToString[r.Rcode])
 	}
-	err := dns.TsigVerifyWithProvider(in, keyProvider{*to.key}, mac, false)
+	err := verifyMAC(in, *to.key, mac)
 	if err != nil && !errors.Is(err, dns.ErrTime) { // its clock is the system's: the window is checked below
 		return to.fail(FailureUnsigned, "the answer's signature is wrong: %v", err)
 	}
@@ -92,6 +93,30 @@ func (c *Client) verify(to target, r *dns.Msg, in []byte, mac string) *Failure {
 		return to.clock(skew, "the answer")
 	}
 	return nil
+}
+
+// verifyMAC checks an answer's MAC. The wire library refuses to look at answers
+// with NOTAUTH, although those to a known key are signed (RFC 8945 5.3.2): it
+// gets a copy without that rcode, and the provider puts it back.
+func verifyMAC(in []byte, key Key, requestMAC string) error {
+	in = bytes.Clone(in) // the library changes it
+	if rcode := in[3] & 0xf; rcode == dns.RcodeNotAuth {
+		in[3] &^= 0xf
+		return dns.TsigVerifyWithProvider(in, notAuthProvider{keyProvider{key}, 2 + len(requestMAC)/2}, requestMAC, false)
+	}
+	return dns.TsigVerifyWithProvider(in, keyProvider{key}, requestMAC, false)
+}
+
+// notAuthProvider verifies an answer whose rcode was NOTAUTH; the message begins
+// at offset header of what is signed, after the request's MAC.
+type notAuthProvider struct {
+	keyProvider
+	header int
+}
+
+func (p notAuthProvider) Verify(msg []byte, t *dns.TSIG) error {
+	msg[p.header+3] |= dns.RcodeNotAuth
+	return p.keyProvider.Verify(msg, t)
 }
 
 // badTime reads the server's time, 48 bits of seconds, from the answer.
