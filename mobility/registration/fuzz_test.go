@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,12 +26,13 @@ type chaos struct {
 	asked  map[[2]any]time.Time // newest timestamp put to a node by (VM, sender)
 	seen   int                  // questions
 	ended  int                  // answers
+	counts map[string]int
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
 	c := &chaos{
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: start, addrs: []netip.Addr{addrM, addrA, addrB},
-		nodes: make(map[netip.Addr]*Node), owed: make(map[netip.Addr][]Handle), asked: make(map[[2]any]time.Time),
+		nodes: make(map[netip.Addr]*Node), owed: make(map[netip.Addr][]Handle), asked: make(map[[2]any]time.Time), counts: make(map[string]int),
 	}
 	for i, a := range c.addrs {
 		role := []Role{RoleManagement, RoleHypervisor, RoleRouter}[i]
@@ -129,6 +131,8 @@ func (c *chaos) note(a netip.Addr, out []Effect) {
 			}
 		case Replied:
 			c.ended++
+		case Count:
+			c.counts[v.Name]++
 		}
 	}
 }
@@ -164,6 +168,11 @@ func TestRandomConversations(t *testing.T) {
 			c.step()
 			c.bounded()
 		}
+		for name := range c.counts {
+			if !slices.Contains(Counters(), name) {
+				t.Errorf("counter %s is not listed", name)
+			}
+		}
 		asked, replied = asked+c.seen, replied+c.ended
 	}
 	if asked < 1000 || replied < 100 {
@@ -184,7 +193,7 @@ func TestRunsCanBeReplayed(t *testing.T) {
 		}
 		return [sha256.Size]byte(sum.Sum(nil))
 	}
-	if run() != run() {
+	if first, second := run(), run(); first != second {
 		t.Error("two runs of one seed differ")
 	}
 }
