@@ -52,7 +52,7 @@ type Config struct {
 	Misses      int           // default 3
 	MaxOffset   time.Duration // largest change of the clock offset after the first, default 60 s
 	CachedReply time.Duration // how long a Reply is kept for repetitions, default 64 s
-	MaxOpen     int           // Requests in flight, Asks, and cached Replies a peer may hold, default 4096
+	MaxOpen     int           // Requests in flight, Asks, and cached Replies a peer may hold, default and at most 4096
 	// MaxOrders bounds the VMs whose ordering state one peer may hold, default
 	// 65536. What a timestamp outside the window protects is forgotten first.
 	MaxOrders    int
