@@ -3,5 +3,5 @@ package haltest
 import "testing"
 
 func TestChaosConforms(t *testing.T) {
-	Run(t, func(t *testing.T) Rig { return NewChaosRig(Plan{}) })
+	Run(t, func(t *testing.T) Rig { return NewChaosRig(Plan{MaxRules: 200, MaxFlows: 500}) })
 }

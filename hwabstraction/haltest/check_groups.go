@@ -168,6 +168,9 @@ func checkRestoreRedirect(s *stand) {
 	s.toward(dst, 2, 4)
 	s.expect(s.fabric, func(int) spec { return spec{dst: s.there(1)} }, 2, 4)
 	s.silence(s.vm...)
+	if c := s.counter(hwabstraction.DeliverID(s.here(1))); c.Packets != 4 {
+		s.Errorf("4 packets came to the delivery address, its rule counts %d", c.Packets)
+	}
 }
 
 func checkRestore(s *stand) {

@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) Rig) {
 	}{
 		{"rules", ruleChecks}, {"groups", groupChecks}, {"hold", holdChecks},
 		{"forward", forwardChecks}, {"guard", guardChecks}, {"policy", policyChecks},
+		{"bounds", boundChecks},
 	}
 	for _, f := range []family{family6, family4} {
 		for _, g := range groups {
