@@ -13,7 +13,9 @@ type Effect interface{ effect() }
 
 // Send asks for one message to be sent: Payload is a Mobility Header with a
 // zero checksum and without authenticator; the transport signs it over CareOf
-// and fills the checksum.
+// and fills the checksum. CareOf says what the message and Self make it; the
+// transport works it out from the address it really sends from, so that a node
+// with a locator of each family is understood on both.
 type Send struct {
 	To      netip.Addr
 	CareOf  netip.Addr
