@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -113,66 +112,6 @@ func (b *bench) expectState(id hwabstraction.RuleID, want offload.State) offload
 		b.Fatalf("%s is %s (%v), want %s", id, got.State, got.Err, want)
 	}
 	return got
-}
-
-func TestDiff(t *testing.T) {
-	t.Parallel()
-	mine, newer, other := stamp(1, 5), stamp(1, 6), stamp(2, 9)
-	claims := offload.Claims{mine.Owner: 5}
-	tests := []struct {
-		name    string
-		desired []hwabstraction.Rule
-		actual  []hwabstraction.Rule
-		claims  offload.Claims
-		want    []hwabstraction.Change
-	}{
-		{name: "nothing"},
-		{
-			name: "missing", desired: []hwabstraction.Rule{redirectOf(mine, 2), redirectOf(mine, 1)},
-			want: []hwabstraction.Change{hwabstraction.Put(redirectOf(mine, 2)), hwabstraction.Put(redirectOf(mine, 1))},
-		},
-		{name: "equal", desired: []hwabstraction.Rule{redirectOf(mine, 1)}, actual: []hwabstraction.Rule{redirectOf(mine, 1)}},
-		{
-			name:    "added before deleted",
-			desired: []hwabstraction.Rule{redirectOf(mine, 1)}, actual: []hwabstraction.Rule{deliverOf(mine, 1)},
-			want: []hwabstraction.Change{
-				hwabstraction.Put(redirectOf(mine, 1)), hwabstraction.Remove(deliverOf(mine, 1).ID(), mine),
-			},
-		},
-		{name: "foreign stays", actual: []hwabstraction.Rule{redirectOf(other, 1)}},
-		{name: "a newer epoch stays", actual: []hwabstraction.Rule{redirectOf(newer, 1)}},
-		{
-			name:    "a newer epoch is not put over",
-			desired: []hwabstraction.Rule{redirectOf(mine, 1)}, actual: []hwabstraction.Rule{redirectOf(newer, 1)},
-		},
-		{
-			name:    "an older epoch is",
-			desired: []hwabstraction.Rule{redirectOf(mine, 1)}, actual: []hwabstraction.Rule{redirectOf(stamp(1, 4), 1)},
-			want: []hwabstraction.Change{hwabstraction.Put(redirectOf(mine, 1))},
-		},
-		{
-			name:    "an address passes from owner to owner",
-			desired: []hwabstraction.Rule{redirectOf(mine, 1)}, actual: []hwabstraction.Rule{redirectOf(other, 1)},
-			claims: offload.Claims{mine.Owner: 5, other.Owner: 9},
-			want:   []hwabstraction.Change{hwabstraction.Remove(redirectOf(other, 1).ID(), other), hwabstraction.Put(redirectOf(mine, 1))},
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			actual := offload.Actual{}
-			for _, r := range tt.actual {
-				actual[r.ID()] = r
-			}
-			if tt.claims == nil {
-				tt.claims = claims
-			}
-			got := offload.Diff(tt.desired, actual, tt.claims)
-			if !slices.Equal(got, tt.want) {
-				t.Errorf("got %v\nwant %v", got, tt.want)
-			}
-		})
-	}
 }
 
 func TestAddsBeforeDeletes(t *testing.T) {
@@ -421,62 +360,4 @@ func TestContextCutsShort(t *testing.T) {
 	}
 	b.step()
 	b.expectDevice(rule)
-}
-
-// TestSettles drives random desires through a failing device and checks that,
-// once it no longer fails, it holds exactly what is desired.
-func TestSettles(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(150) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			rng := rand.New(rand.NewPCG(seed, 1))
-			b := newBench(t, haltest.Plan{Seed: seed, Chance: rng.Float64() * 0.6, Lose: rng.Float64() * 0.3})
-			newest := redirectOf(stamp(9, 100), 900) // nobody here may touch it
-			b.chaos.Foreign(newest)
-			desired := map[byte][]hwabstraction.Rule{}
-			epochs := map[byte]uint32{}
-			for range 40 {
-				o := byte(rng.IntN(5))
-				epochs[o] += uint32(rng.IntN(2))
-				s := stamp(o, epochs[o])
-				desired[o] = nil
-				for i := range 6 {
-					switch rng.IntN(3) {
-					case 0:
-						desired[o] = append(desired[o], redirectOf(s, 10*int(o)+i))
-					case 1:
-						desired[o] = append(desired[o], deliverOf(s, 10*int(o)+i))
-					}
-				}
-				b.desire(s, desired[o]...)
-				if rng.IntN(8) == 0 {
-					b.chaos.SetMaxRules(rng.IntN(20))
-				}
-				b.step()
-			}
-			b.chaos.SetMaxRules(0)
-			lost := !slices.Contains(sorted(b.onDevice()), fmt.Sprintf("%+v", newest))
-			b.chaos.Calm()
-			var want []hwabstraction.Rule
-			for o, rules := range desired {
-				want = append(want, rules...)
-				for n := 0; !b.r.Settled(stamp(o, 0).Owner); n++ {
-					if n > 100 {
-						t.Fatalf("not settled: %+v", b.r.Unsettled())
-					}
-					b.step()
-				}
-			}
-			b.r.Resync()
-			b.step() // what vanished last
-			if !lost {
-				want = append(want, newest)
-			}
-			b.expectDevice(want...)
-			if open := b.r.Unsettled(); len(open) != 0 {
-				t.Errorf("unsettled: %+v", open)
-			}
-		})
-	}
 }
