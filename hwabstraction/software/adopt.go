@@ -42,6 +42,7 @@ func (d *Device) adopt() error {
 		counting[s.Counter] = true
 	}
 	d.adoptCounters(counting, size)
+	d.virgin = d.slots.next // a counter was never taken without a slot
 	d.dropEmptyGroups()
 	return d.adoptRoutes()
 }

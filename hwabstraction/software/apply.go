@@ -181,6 +181,7 @@ func (b *batch) publish(v *ruleSlot, old uint32) (uint32, error) {
 		d.slots.give(at)
 		return 0, fmt.Errorf("%w: counters", hwabstraction.ErrTableFull)
 	} else if err := d.zeroCounter(v.Counter); err != nil {
+		d.slots.give(at)
 		return 0, err
 	}
 	d.tables.rules.at[at].publish(v)

@@ -130,10 +130,24 @@ static __always_inline int route(struct __sk_buff *skb, struct pkt *p, const str
 	return bpf_fib_lookup(skb, f, sizeof(*f), 0);
 }
 
-static __always_inline int send(struct bpf_fib_lookup *f)
+/* One packet in so many, and every one after a pause, goes by the neighbour
+ * table even where the FIB told the MAC: else the kernel would not know that the
+ * entry is in use, and would not find out that it is wrong. */
+#define NEIGH_EVERY 64
+#define NEIGH_PAUSE_NS 500000000
+
+static __always_inline int send(struct __sk_buff *skb, struct bpf_fib_lookup *f, int known)
 {
 	struct bpf_redir_neigh nh = {};
 
+	if (known && bpf_get_prandom_u32() % NEIGH_EVERY) {
+		__u8 macs[12];
+
+		__builtin_memcpy(macs, f->dmac, 6);
+		__builtin_memcpy(macs + 6, f->smac, 6);
+		bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
+		return bpf_redirect(f->ifindex, 0);
+	}
 	nh.nh_family = f->family;
 	if (f->family == AF_INET6)
 		__builtin_memcpy(nh.ipv6_nh, f->ipv6_dst, 16);
@@ -155,6 +169,7 @@ static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule
 {
 	const struct addr *to = same(&r->to, &r->addr) ? &r->locator : &r->to;
 	struct bpf_fib_lookup f = {};
+	__u64 pause;
 	int err;
 
 	if (r->policy != NEW_REDIRECT && judge(skb, p, g, p->from_vm ? 0 : r->zone) == V_NEW)
@@ -179,10 +194,10 @@ static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule
 	if (to == &r->to)
 		rewrite_dst(skb, p, to);
 	decrement_ttl(skb, p);
-	count_rule(r, skb->len);
+	pause = count_rule(r, skb->len);
 	if (!g->first_hit)
 		g->first_hit = bpf_ktime_get_ns();
-	return send(&f);
+	return send(skb, &f, err == BPF_FIB_LKUP_RET_SUCCESS && pause < NEIGH_PAUSE_NS);
 }
 
 #endif

@@ -125,16 +125,20 @@ static __always_inline void count_drop(__u32 why, __u32 len)
 	}
 }
 
-static __always_inline void count_rule(const struct rule *r, __u32 len)
+/* count_rule tells how long ago the rule was used last, on this CPU. */
+static __always_inline __u64 count_rule(const struct rule *r, __u32 len)
 {
 	__u32 i = r->counter;
 	struct counter *c = bpf_map_lookup_elem(&counters, &i);
+	__u64 now = bpf_ktime_get_ns(), last;
 
-	if (c) {
-		c->packets++;
-		c->bytes += len;
-		c->last = bpf_ktime_get_ns();
-	}
+	if (!c)
+		return now;
+	c->packets++;
+	c->bytes += len;
+	last = c->last;
+	c->last = now;
+	return now - last;
 }
 
 static __always_inline int same(const struct addr *a, const struct addr *b)
