@@ -1,14 +1,10 @@
 package dnsupdate
 
 import (
-	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"regexp"
-	"strings"
 	"syscall"
 
 	"github.com/miekg/dns"
@@ -115,63 +111,3 @@ func checkFile(f *os.File) error {
 	}
 	return nil
 }
-
-var (
-	keyComment = regexp.MustCompile(`(?s)/\*.*?\*/|(?m)(//|#).*$`)
-	keyBlock   = regexp.MustCompile(`(?s)^\s*key\s+("[^"]*"|[^\s{"]+)\s*\{(.*?)\}\s*;`)
-	keyField   = regexp.MustCompile(`^\s*(algorithm|secret)\s+("[^"]*"|[^\s;"]+)\s*;`)
-)
-
-// parseKeys reads one or more key statements of named.conf and nothing else.
-func parseKeys(b []byte) ([]Key, error) {
-	if bytes.Contains(b, []byte("Private-key-format:")) || bytes.Contains(b, []byte(" IN KEY ")) {
-		return nil, ErrSIG0
-	}
-	// A secret may contain // but stands in quotes on a line of its own statement.
-	rest := stripComments(string(b))
-	var keys []Key
-	for strings.TrimSpace(rest) != "" {
-		m := keyBlock.FindStringSubmatch(rest)
-		if m == nil {
-			return nil, errors.New(`want key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`)
-		}
-		rest = rest[len(m[0]):]
-		k, err := parseKey(unquote(m[1]), m[2])
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("holds no key")
-	}
-	return keys, nil
-}
-
-// stripComments removes comments outside quotes.
-func stripComments(s string) string {
-	parts := strings.Split(s, `"`)
-	for i := 0; i < len(parts); i += 2 {
-		parts[i] = keyComment.ReplaceAllString(parts[i], "")
-	}
-	return strings.Join(parts, `"`)
-}
-
-func parseKey(name, body string) (Key, error) {
-	fields := map[string]string{}
-	for strings.TrimSpace(body) != "" {
-		m := keyField.FindStringSubmatch(body)
-		if m == nil || fields[m[1]] != "" {
-			return Key{}, fmt.Errorf("key %q: want one algorithm and one secret, nothing else", name)
-		}
-		body = body[len(m[0]):]
-		fields[m[1]] = unquote(m[2])
-	}
-	secret, err := base64.StdEncoding.DecodeString(fields["secret"])
-	if err != nil {
-		return Key{}, fmt.Errorf("key %q: the secret is not base64", name)
-	}
-	return NewKey(name, fields["algorithm"], secret)
-}
-
-func unquote(s string) string { return strings.Trim(s, `"`) }
