@@ -1,0 +1,41 @@
+// Command dpmip-lab runs whole data centres in network namespaces of this
+// machine: the real programs, real packets, and what every move cost.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dpmip/dpmip/internal/buildinfo"
+)
+
+// errVerdict ends a run whose figures are not what they must be; they have
+// been printed.
+var errVerdict = errors.New("the run has failed")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := root().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dpmip-lab:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use: "dpmip-lab", Short: "data centres in network namespaces", Version: buildinfo.Version(),
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	run := &cobra.Command{Use: "run", Short: "run a scenario"}
+	run.AddCommand(hotMove())
+	c.AddCommand(run, list())
+	return c
+}

@@ -1,0 +1,174 @@
+package scenario
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"github.com/dpmip/dpmip/testbed/topology"
+)
+
+// timers of every program in the lab: a data centre's, and short enough to see
+// a drain in a run.
+const timers = `
+[timers]
+first_retry = "20ms"
+retry       = "20ms"
+max_retry   = "1s"
+heartbeat   = "1s"
+misses      = 3
+`
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{"list": tomlList}).Parse(`
+{{define "mgmt"}}state_dir = "{{.Dir}}/state"
+locators = ["{{.Locator.V6}}"]
+inventory = "inventory.toml"
+admin_socket = "{{.Dir}}/mgmt.sock"
+log_level = "debug"
+{{end}}
+
+{{define "agent"}}name = "{{.Name}}"
+state_dir = "{{.Dir}}/state"
+control_socket = "{{.Dir}}/agent.sock"
+locators = {{list .Locators}}
+ranges = {{list .Ranges}}
+pools = {{list .Pools}}
+port_template = "{vm}"
+log_level = "debug"
+
+[[management]]
+locator = "{{.Mgmt}}"
+keys = [{ send = {{.Keys.ToMgmt}}, receive = {{.Keys.ToPeer}}, key = "hex:{{.Keys.Secret}}" }]
+
+[report]
+target = "{{.Report}}"
+
+[device]
+backend = "software"
+attach = "{{.Attach}}"
+fabric = ["{{.Fabric}}"]
+bpf_dir = "{{.BPF}}"
+
+[region]
+path = "{{.Region}}"
+{{.Extra}}
+` + timers + `drain_quiet = "{{.Drain}}"
+drain_poll  = "50ms"
+drain_retry = "200ms"
+quarantine  = "{{.Drain}}"
+{{end}}
+
+{{define "router"}}state_dir = "{{.Dir}}/state"
+admin_socket = "{{.Dir}}/router.sock"
+locators = ["{{.Locator.V6}}"]
+log_level = "debug"
+
+[[management]]
+locator = "{{.Mgmt}}"
+keys = [{ send = {{.Keys.ToMgmt}}, receive = {{.Keys.ToPeer}}, key = "hex:{{.Keys.Secret}}" }]
+` + timers + `{{end}}
+
+{{define "inventory"}}[policy]
+tickets = true
+allow_unknown_vms = false
+
+[lifetimes]
+binding = "{{.Lifetime}}"
+quarantine = "{{.Drain}}"
+` + timers + `
+{{range .Hypervisors}}
+[[hypervisor]]
+name = "{{.Name}}"
+locators = {{list .Locator.Both}}
+ranges = {{list .Range.Both}}
+pools = {{list .Pool.Both}}
+router = "{{.Router}}"
+keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Keys.Secret}}" }]
+{{end}}
+{{range .Routers}}
+[[router]]
+name = "{{.Name}}"
+role = "{{.Role}}"
+locators = ["{{.Locator.V6}}"]
+{{if .Uplinks}}uplinks = {{list .Uplinks}}{{end}}
+keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Keys.Secret}}" }]
+{{end}}
+{{range .VMs}}
+[[vm]]
+id = "{{.ID}}"
+{{end}}
+{{end}}
+`))
+
+// tomlList writes values as an array of strings.
+func tomlList(values any) string {
+	var b bytes.Buffer
+	item := func(v any) {
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%q", fmt.Sprint(v))
+	}
+	switch l := values.(type) {
+	case []netip.Addr:
+		for _, v := range l {
+			item(v)
+		}
+	case []netip.Prefix:
+		for _, v := range l {
+			item(v)
+		}
+	case []string:
+		for _, v := range l {
+			item(v)
+		}
+	}
+	return "[" + b.String() + "]"
+}
+
+// write renders a template into a file of the node and returns its path.
+func write(dir, file, name string, data any) (string, error) {
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return "", fmt.Errorf("scenario: %s: %w", file, err)
+	}
+	path := filepath.Join(dir, file)
+	return path, os.WriteFile(path, b.Bytes(), 0o600)
+}
+
+type agentConfig struct {
+	Name, Dir, Report, Attach, Fabric, BPF, Region, Extra, Drain string
+	Locators                                                     []netip.Addr
+	Ranges, Pools                                                []netip.Prefix
+	Mgmt                                                         netip.Addr
+	Keys                                                         pairKeys
+}
+
+type routerConfig struct {
+	Dir     string
+	Locator topology.Dual
+	Mgmt    netip.Addr
+	Keys    pairKeys
+}
+
+type inventoryConfig struct {
+	Hypervisors     []inventoryHypervisor
+	Routers         []inventoryRouter
+	VMs             []topology.VM
+	Lifetime, Drain string
+}
+
+type inventoryHypervisor struct {
+	topology.Hypervisor
+	Keys pairKeys
+}
+
+type inventoryRouter struct {
+	topology.Router
+	Role    string
+	Uplinks []string
+	Keys    pairKeys
+}

@@ -1,0 +1,260 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/mgmtclient"
+	"github.com/dpmip/dpmip/testbed/netns"
+	"github.com/dpmip/dpmip/testbed/topology"
+)
+
+// Settings of a data centre beyond its plan.
+type Settings struct {
+	Bin      string            // directory of the programs
+	Seed     uint64            // of the keys
+	Attach   string            // how eBPF programs are attached; "" = the agent's choice
+	Lifetime time.Duration     // of bindings; 0 = 10 min
+	Drain    time.Duration     // how long a redirect must be quiet; 0 = 400 ms
+	Extra    map[string]string // lines added to a node's agent configuration
+}
+
+// DataCentre is a lab with the programs running in it.
+type DataCentre struct {
+	Lab  *topology.Lab
+	Mgmt *mgmtclient.Client
+
+	set     Settings
+	agents  map[string]dpmipv1connect.AgentServiceClient
+	daemons map[string]*daemon
+}
+
+// daemon is one program at one node, as it is started again after a kill.
+type daemon struct {
+	node, program, config, socket string
+	process                       *netns.Process
+	log                           *os.File
+}
+
+// Start brings up the standard data centre with every program serving.
+func Start(ctx context.Context, s Settings) (*DataCentre, error) {
+	if s.Lifetime == 0 {
+		s.Lifetime = 10 * time.Minute
+	}
+	if s.Drain == 0 {
+		s.Drain = 400 * time.Millisecond
+	}
+	lab, err := topology.Up(topology.Options{})
+	if err != nil {
+		return nil, err
+	}
+	d := &DataCentre{Lab: lab, set: s, agents: map[string]dpmipv1connect.AgentServiceClient{}, daemons: map[string]*daemon{}}
+	if err := d.start(ctx); err != nil {
+		return nil, errors.Join(d.withLogs(err), d.Close())
+	}
+	return d, nil
+}
+
+// Close stops everything and removes it.
+func (d *DataCentre) Close() error {
+	if d.Mgmt != nil {
+		d.Mgmt.Close()
+	}
+	for _, x := range d.daemons {
+		x.log.Close()
+	}
+	return d.Lab.Close()
+}
+
+func (d *DataCentre) start(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{d.startMgmt, d.startRouters, d.startAgents} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	for _, x := range d.daemons {
+		if err := x.serving(ctx); err != nil {
+			return err
+		}
+	}
+	var err error
+	if d.Mgmt, err = mgmtclient.Open(mgmtclient.Target{Address: d.daemons[topology.Mgmt].socket}); err != nil {
+		return err
+	}
+	for _, h := range d.Lab.Plan.Hypervisors {
+		c, err := mgmtclient.OpenAgent(mgmtclient.Target{Address: d.daemons[h.Name].socket})
+		if err != nil {
+			return err
+		}
+		d.agents[h.Name] = c
+	}
+	return nil
+}
+
+func (d *DataCentre) startMgmt(context.Context) error {
+	p := &d.Lab.Plan
+	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String()}
+	for i, h := range p.Hypervisors {
+		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{h, keysFor(i, h.Name, d.set.Seed)})
+	}
+	for i, r := range p.Routers {
+		x := inventoryRouter{Router: r, Role: "tor", Uplinks: []string{topology.Spine}, Keys: keysFor(100+i, r.Name, d.set.Seed)}
+		if r.Name == topology.Spine {
+			x.Role, x.Uplinks = "spine", nil
+		}
+		inv.Routers = append(inv.Routers, x)
+	}
+	dir := d.Lab.Node(topology.Mgmt).Dir
+	if _, err := write(dir, "inventory.toml", "inventory", inv); err != nil {
+		return err
+	}
+	path, err := write(dir, "mgmt.toml", "mgmt", routerConfig{Dir: dir, Locator: p.Mgmt})
+	if err != nil {
+		return err
+	}
+	return d.launch(topology.Mgmt, "dpmip-mgmt", path, filepath.Join(dir, "mgmt.sock"))
+}
+
+func (d *DataCentre) startRouters(context.Context) error {
+	for i, r := range d.Lab.Plan.Routers {
+		dir := d.Lab.Node(r.Name).Dir
+		path, err := write(dir, "router.toml", "router", routerConfig{Dir: dir, Locator: r.Locator, Mgmt: d.Lab.Plan.Mgmt.V6, Keys: keysFor(100+i, r.Name, d.set.Seed)})
+		if err != nil {
+			return err
+		}
+		if err := d.launch(r.Name, "dpmip-router", path, filepath.Join(dir, "router.sock")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *DataCentre) startAgents(context.Context) error {
+	for i, h := range d.Lab.Plan.Hypervisors {
+		dir := d.Lab.Node(h.Name).Dir
+		bpf, err := d.Lab.MountBPF(h.Name)
+		if err != nil {
+			return err
+		}
+		attach := d.set.Attach
+		if attach == "" {
+			attach = "auto"
+		}
+		path, err := write(dir, "agent.toml", "agent", agentConfig{
+			Name: h.Name, Dir: dir, Report: filepath.Join(d.Lab.Node(topology.Mgmt).Dir, "mgmt.sock"), Attach: attach, Fabric: topology.FabricPort,
+			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(),
+			Locators: h.Locator.Both(), Ranges: h.Range.Both(), Pools: h.Pool.Both(), Mgmt: d.Lab.Plan.Mgmt.V6, Keys: keysFor(i, h.Name, d.set.Seed)})
+		if err != nil {
+			return err
+		}
+		if err := d.launch(h.Name, "dpmip-agent", path, filepath.Join(dir, "agent.sock")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *DataCentre) launch(node, program, config, socket string) error {
+	log, err := os.OpenFile(filepath.Join(d.Lab.Node(node).Dir, program+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	x := &daemon{node: node, program: program, config: config, socket: socket, log: log}
+	d.daemons[node] = x
+	return d.Restart(node)
+}
+
+// Restart starts the program of a node, which must not run.
+func (d *DataCentre) Restart(node string) (err error) {
+	x := d.daemons[node]
+	bin, err := filepath.Abs(filepath.Join(d.set.Bin, x.program))
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(bin, "--config", x.config)
+	cmd.Stdout, cmd.Stderr = x.log, x.log
+	x.process, err = d.Lab.Node(node).NS.Start(cmd)
+	return err
+}
+
+// Kill ends the program of a node by SIGKILL.
+func (d *DataCentre) Kill(node string) error { return d.daemons[node].process.Kill() }
+
+// Serving waits until the program of a node accepts calls.
+func (d *DataCentre) Serving(ctx context.Context, node string) error {
+	return d.daemons[node].serving(ctx)
+}
+
+// serving waits until the socket accepts.
+func (x *daemon) serving(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := net.Dial("unix", x.socket)
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-x.process.Done():
+			return fmt.Errorf("scenario: %s at %s has ended: %v", x.program, x.node, x.process.Wait())
+		case <-ctx.Done():
+			return fmt.Errorf("scenario: %s at %s does not serve: %w", x.program, x.node, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// withLogs adds the last lines of every program's log to an error: the lab and
+// its files are about to go.
+func (d *DataCentre) withLogs(err error) error {
+	if err == nil {
+		return nil
+	}
+	var b strings.Builder
+	for _, x := range d.daemons {
+		text, rerr := os.ReadFile(x.log.Name())
+		if rerr != nil {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		for _, l := range lines[max(0, len(lines)-25):] {
+			fmt.Fprintf(&b, "\n  %s %s: %s", x.node, x.program, l)
+		}
+	}
+	return fmt.Errorf("%w; the last the programs said:%s", err, b.String())
+}
+
+// Agent is the control of a hypervisor's agent.
+func (d *DataCentre) Agent(hv string) dpmipv1connect.AgentServiceClient { return d.agents[hv] }
+
+// Attach puts a VM at its home: connected, registered.
+func (d *DataCentre) Attach(ctx context.Context, vm string, families []int) error {
+	v, ok := d.Lab.Plan.VM(vm)
+	if !ok {
+		return fmt.Errorf("scenario: no VM %q", vm)
+	}
+	if err := d.Lab.Switch.Connect(vm, v.Home); err != nil {
+		return err
+	}
+	req := &v1.AttachVMRequest{Vm: v.ID, Port: vm, Mac: v.MAC.String(), WaitNs: int64(10 * time.Second)}
+	for _, f := range families {
+		req.Addresses = append(req.Addresses, v.Addr.Family(f).String())
+	}
+	if _, err := d.Agent(v.Home).AttachVM(ctx, connect.NewRequest(req)); err != nil {
+		return fmt.Errorf("scenario: attach %s at %s: %w", vm, v.Home, err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package scenario
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/testbed/topology"
+)
+
+// Peers of the moving VM.
+const (
+	PeerOutside     = "outside"          // the correspondent node
+	PeerSource      = "source-host"      // a VM beside the source
+	PeerDestination = "destination-host" // a VM beside the destination
+	PeerThird       = "third-host"       // a VM on the third hypervisor
+)
+
+// Options of a hot-move run. Defaults gives the usual ones.
+type Options struct {
+	Redirect  mobility.RedirectMode
+	Addresses mobility.Addressing
+	New       mobility.NewConnections
+	Family    string // "4", "6" or "dual"
+	Peer      string
+	Moves     int
+	PPS       int           // datagrams per second, each way and family
+	TCP       int           // connections, shared among the families
+	Pause     time.Duration // how long the VM stands still in a move
+	Settle    time.Duration // watched after a move, before the next
+	Seed      uint64
+	Pcap      string // directory for captures; "" = none
+	Sabotage  string // "" = none
+	Attach    string // how eBPF programs are attached: "", "tcx" or "cls_bpf"
+
+	Bin string    // directory of the programs
+	Out io.Writer // the timeline, as it happens
+}
+
+// Defaults is a translated move with kept IPv6 addresses.
+func Defaults() Options {
+	return Options{Redirect: mobility.RedirectTranslated, Addresses: mobility.AddressesKeep, New: mobility.PolicyRedirect,
+		Family: "6", Peer: PeerOutside, Moves: 3, PPS: 1000, TCP: 8, Pause: 50 * time.Millisecond, Settle: 300 * time.Millisecond,
+		Seed: 1, Bin: "bin", Out: io.Discard}
+}
+
+// Validate refuses what makes no sense, with a reason.
+func (o *Options) Validate() error {
+	m := mobility.MoveOptions{Mode: mobility.ModeHot, Addresses: o.Addresses, Redirect: o.Redirect, New: o.New}
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"family", o.Family, []string{"4", "6", "dual"}},
+		{"peer", o.Peer, []string{PeerOutside, PeerSource, PeerDestination, PeerThird}},
+		{"attach", o.Attach, []string{"", "tcx", "cls_bpf"}},
+		{"sabotage", o.Sabotage, append([]string{""}, sabotageNames()...)},
+	} {
+		if !slices.Contains(c.allowed, c.value) {
+			return fmt.Errorf("scenario: %s %q: want one of %s", c.name, c.value, strings.Join(c.allowed, " "))
+		}
+	}
+	switch {
+	case o.Moves < 1 || o.Moves > 10000:
+		return fmt.Errorf("scenario: %d moves: want 1 to 10000", o.Moves)
+	case o.PPS < 1 || o.PPS > 50000:
+		return fmt.Errorf("scenario: %d packets per second: want 1 to 50000", o.PPS)
+	case o.TCP < 0 || o.TCP > 1000:
+		return fmt.Errorf("scenario: %d connections: want 0 to 1000", o.TCP)
+	case o.Pause < 0 || o.Pause > 2*time.Second:
+		return fmt.Errorf("scenario: a pause of %v: want 0 to 2 s", o.Pause)
+	}
+	return nil
+}
+
+// families lists 6 and 4 as asked for.
+func (o *Options) families() []int {
+	switch o.Family {
+	case "4":
+		return []int{4}
+	case "6":
+		return []int{6}
+	}
+	return []int{6, 4}
+}
+
+// ring is the way round: A, B, C, A, ...
+var ring = []string{topology.HVA, topology.HVB, topology.HVC}
+
+func hop(i int) (from, to string) { return ring[i%len(ring)], ring[(i+1)%len(ring)] }
