@@ -69,6 +69,9 @@ func (c *Core) plainMove(q *question) error {
 	}
 	if len(r.Deliveries) == 0 {
 		o.Redirect = mobility.RedirectRouted // there is nothing to translate to
+		if err := c.mayRoute(q); err != nil {
+			return err
+		}
 	}
 	if err := c.checkMoved(q, o.Addresses, nil); err != nil {
 		return err
@@ -83,6 +86,18 @@ func (c *Core) plainMove(q *question) error {
 		State: MoveReady, Addrs: addrs, Current: current, Deliveries: slices.Clone(r.Deliveries)}
 	c.tx.putMove(m)
 	c.commitTo(q, m)
+	return nil
+}
+
+// mayRoute refuses a move that would leave old addresses without a way: nobody
+// restores them and no router can lead them to the hypervisor.
+func (c *Core) mayRoute(q *question) error {
+	live, _ := q.b.live()
+	for _, a := range live {
+		if c.inv.Home(a) != q.host.Name && len(c.inv.Outwards(q.host.Name)) == 0 {
+			return mobility.Refuse(mobility.StatusProhibited, "nothing would lead %s to %s: no delivery address, no router", a, q.host.Name)
+		}
+	}
 	return nil
 }
 
@@ -206,5 +221,11 @@ func (c *Core) adopt(q *question) error {
 	m.phase(c.now, PhaseEpochJumped, "the store was restored from a backup")
 	c.tx.putMove(m)
 	c.commitTo(q, m)
+	// Its delivery addresses are not known here: the former hypervisor redirects
+	// by what it was told before the backup, and must not be told otherwise.
+	for i := range b.Anchors {
+		b.Anchors[i].Confirmed = true
+	}
+	c.advance(b)
 	return nil
 }

@@ -121,8 +121,6 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 		c.run(c.node.Receive(now, e.Inbound, c.effects[:0]))
 	case Unreachable:
 		c.run(c.node.Unreachable(now, e.To, c.effects[:0]))
-	case UnknownType:
-		c.run(c.node.UnknownType(now, e.From, e.Size, c.effects[:0]))
 	case Committed:
 		c.committed(e.Through)
 	case CommitFailed:

@@ -8,7 +8,7 @@ import (
 	"github.com/dpmip/dpmip/mobility/registration"
 )
 
-// Event is something that happened: one of Received, Unreachable, UnknownType,
+// Event is something that happened: one of Received, Unreachable,
 // Committed, CommitFailed, InventoryChanged, Tick, Report, or a command:
 // Prepare, Abort, SourceLost, Evacuate, Retire, AddFigures.
 type Event interface{ event() }
@@ -18,12 +18,6 @@ type Received struct{ registration.Inbound }
 
 // Unreachable: the peer's kernel says that nobody listens.
 type Unreachable struct{ To netip.Addr }
-
-// UnknownType: an allow-listed peer sent a type of message that is not ours.
-type UnknownType struct {
-	From netip.Addr
-	Size int
-}
 
 // Committed: every Commit up to and including this one is durable.
 type Committed struct{ Through uint64 }
@@ -102,7 +96,6 @@ type AddFigures struct {
 
 func (Received) event()         {}
 func (Unreachable) event()      {}
-func (UnknownType) event()      {}
 func (Committed) event()        {}
 func (CommitFailed) event()     {}
 func (InventoryChanged) event() {}

@@ -167,7 +167,7 @@ func (c *Core) nextDue(b *Binding) time.Time {
 		consider(f.wait)
 	}
 	for i := range b.Anchors {
-		if a := &b.Anchors[i]; a.Confirmed && !a.Cold && c.keeps(b, a) {
+		if a := &b.Anchors[i]; a.Confirmed && !a.Cold && c.keeps(b, a) && c.mayRedirect(b, a) {
 			consider(c.keepAt(b.VM, a.Hypervisor, c.inv.Lifetimes.Redirect))
 		}
 	}

@@ -114,17 +114,30 @@ func (c *Core) owedToAnchors(list []owed, b *Binding) []owed {
 		case a.Cold && !a.Confirmed:
 			list = append(list, owed{flightKey{a.Hypervisor, cold}, b.request(mobility.HandoffUnknown, a.Epoch, 0, o)})
 		case a.Cold:
-		case !a.Confirmed && !hold:
+		case !a.Confirmed && !hold && c.mayRedirect(b, a):
 			r := c.located(b.request(mobility.HandoffMove, a.Epoch, c.inv.Lifetimes.Redirect, o), b.Hypervisor)
 			r.Pairs = b.pairs(a.Addrs)
 			list = append(list, owed{flightKey{a.Hypervisor, redirect}, r})
-		case a.Confirmed && c.keeps(b, a) && c.keepDue(b.VM, a.Hypervisor, c.inv.Lifetimes.Redirect):
+		case a.Confirmed && c.keeps(b, a) && c.mayRedirect(b, a) && c.keepDue(b.VM, a.Hypervisor, c.inv.Lifetimes.Redirect):
 			r := c.located(b.request(mobility.HandoffUnchanged, a.Epoch, c.inv.Lifetimes.Redirect, o), b.Hypervisor)
 			r.Pairs = b.pairs(a.Addrs)
 			list = append(list, owed{flightKey{a.Hypervisor, keepAnchor}, r})
 		}
 	}
 	return list
+}
+
+// mayRedirect reports whether the anchor can follow its pairs without a loop.
+// An old address that nobody restores (no PREPARE, and none was named) is
+// forwarded unmodified, by host route: that needs the routers first, or the next
+// one sends it straight back.
+func (c *Core) mayRedirect(b *Binding, a *Anchor) bool {
+	for _, x := range a.Addrs {
+		if _, rewritten := b.delivery(x); !rewritten && (!c.routed(b, x) && c.inv.Home(x) != b.Hypervisor || c.routesOwed(b)) {
+			return false
+		}
+	}
+	return true
 }
 
 // keeps reports whether the anchor is the home of a current address.

@@ -31,7 +31,7 @@ type Binding struct {
 	// Gone is set when nobody serves the VM.
 	Gone time.Time `json:"gone,omitzero"`
 
-	Options    mobility.MoveOptions `json:"options"`              // of the last committed move
+	Options    mobility.MoveOptions `json:"options,omitzero"`     // of the last committed move
 	Deliveries []mobility.Delivery  `json:"deliveries,omitempty"` // reserved at Hypervisor
 	Anchors    []Anchor             `json:"anchors,omitempty"`
 	Routes     []Route              `json:"routes,omitempty"`

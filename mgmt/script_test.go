@@ -19,6 +19,8 @@ import (
 	"github.com/dpmip/dpmip/mobility/registration"
 )
 
+var errFull = errors.New("disk full")
+
 var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata print")
 
 // TestScripts runs testdata/*.txt. A line "> command" is carried out, the lines
@@ -124,9 +126,11 @@ func init() {
 		"crash":     func(w *world, _ []string) { w.crash(); w.boot() },
 		"refuse":    func(w *world, a []string) { n, _ := strconv.Atoi(a[2]); w.hosts[a[0]].refuse[a[1]] = n },
 		"agree":     func(w *world, a []string) { delete(w.hosts[a[0]].refuse, a[1]) },
-		"store":     func(w *world, a []string) { w.store.FailWith(map[string]error{"full": errors.New("disk full")}[a[0]]) },
+		"store":     func(w *world, a []string) { w.store.FailWith(map[string]error{"full": errFull}[a[0]]) },
 		"binding":   func(w *world, a []string) { w.printBinding(mobility.NAI(a[0])) },
 		"move":      func(w *world, a []string) { w.sayMove(w.core.Move(mobility.NAI(a[0]), 0)) },
+		"backup":    func(w *world, _ []string) { w.backup = w.store.Clone() },
+		"restore":   func(w *world, _ []string) { w.crash(); w.store = w.backup.Clone(); w.boot() },
 		"inventory": (*world).inventoryCommand,
 	}
 }
@@ -211,14 +215,7 @@ func (w *world) activate(f []string) {
 
 func (w *world) prepareCommand(f []string) {
 	vm, name, _, keys := args(f)
-	var o mobility.MoveOptions
-	for key, into := range map[string]interface{ UnmarshalText([]byte) error }{"mode": &o.Mode, "addresses": &o.Addresses, "redirect": &o.Redirect, "new": &o.New} {
-		if s, ok := keys[key]; ok {
-			if err := into.UnmarshalText([]byte(s)); err != nil {
-				w.t.Fatal(err)
-			}
-		}
-	}
+	o := optionsFrom(w.t, keys)
 	w.printMove(w.command(func(id CommandID) Event { return Prepare{ID: id, VM: vm, To: name, Options: o} }))
 }
 

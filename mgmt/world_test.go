@@ -21,24 +21,24 @@ import (
 // virtual clock. Messages are real bytes and arrive in order, unless a peer or
 // the management node is down.
 type world struct {
-	t     *testing.T
-	now   time.Time
-	inv   *inventory.Inventory
-	store *store.Memory
-	core  *Core // nil = crashed
-	hosts map[string]*host
-	queue []packet
-	log   []string
-	done  map[CommandID]Done
-	next  CommandID
-	boots uint64
+	t      *testing.T
+	now    time.Time
+	inv    *inventory.Inventory
+	store  *store.Memory
+	backup *store.Memory
+	core   *Core // nil = crashed
+	hosts  map[string]*host
+	queue  []packet
+	log    []string
+	done   map[CommandID]Done
+	next   CommandID
+	boots  uint64
 
-	effects   int // carried out so far
-	crashAt   int // crash when this many are; 0 = never
-	lose      bool
-	counts    map[string]int
-	commits   []Commit
-	failStore bool
+	effects int // carried out so far
+	crashAt int // crash when this many are; 0 = never
+	lose    bool
+	counts  map[string]int
+	commits []Commit
 }
 
 type packet struct {
@@ -310,7 +310,6 @@ type fakeVM struct {
 	deliveries []mobility.Delivery
 	active     bool
 	redirects  []mobility.Pair
-	armed      bool
 	routes     []netip.Addr
 }
 
@@ -435,8 +434,10 @@ func (h *host) reply(kind string, r *registration.Request) registration.Reply {
 		}
 		out.Deliveries = v.deliveries
 	case "prepare-source", "redirect":
-		v.redirects, v.armed = slices.Clone(r.Pairs), word == "redirect"
-		v.serving = 0
+		v.redirects = slices.Clone(r.Pairs)
+		if word == "redirect" {
+			v.serving = 0
+		}
 	case "abort-stop":
 		if v.active {
 			return registration.Reply{Status: mobility.StatusProhibited, Epoch: v.epoch}
