@@ -49,11 +49,12 @@ type process struct {
 	post     *daemon.Post
 	loop     *daemon.Loop
 	doctor   *daemon.Doctor
+	ready    chan struct{}
 	ctx      context.Context // of the running tasks; set by run before any callback
 }
 
 func open(ctx context.Context, cfg *config, stderr io.Writer) (*process, error) {
-	p := &process{cfg: cfg, registry: prometheus.NewRegistry()}
+	p := &process{cfg: cfg, registry: prometheus.NewRegistry(), ready: make(chan struct{})}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
 	if p.log, err = admin.Logger(stderr, cfg.LogFormat, cfg.LogLevel); err != nil {
@@ -219,6 +220,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	return task.Group{Tasks: tasks, OnReady: func() {
 		p.log.Info("ready")
+		close(p.ready)
 		if err := task.Notify("READY=1"); err != nil {
 			p.log.Warn("telling systemd", "err", err)
 		}
