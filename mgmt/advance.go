@@ -89,9 +89,11 @@ func (c *Core) emptied(b *Binding) bool {
 // expire does for one VM what time has brought about.
 func (c *Core) expire(vm mobility.VMID) {
 	b := c.tx.binding(vm)
-	switch {
-	case b == nil:
+	if b == nil {
 		return
+	}
+	c.prune(vm)
+	switch {
 	case !b.Grace.IsZero() && !c.now.Before(b.Grace):
 		c.leave(c.tx.edit(vm), "deregistered")
 	case b.Hypervisor != "" && b.Grace.IsZero() && c.lapsed(b):
@@ -107,7 +109,6 @@ func (c *Core) expire(vm mobility.VMID) {
 	if m := c.tx.move(vm, b.Open); m != nil && m.State != MoveAborting && !m.Deadline.IsZero() && !c.now.Before(m.Deadline) {
 		c.abort(c.tx.editMove(vm, b.Open), "no COMMIT within the prepare time-out")
 	}
-	c.prune(vm)
 }
 
 // leave ends a binding: anchors and routers are told to forget the VM, its

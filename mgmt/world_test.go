@@ -39,6 +39,7 @@ type world struct {
 	lose    bool
 	counts  map[string]int
 	commits []Commit
+	trace   func(Effect)
 }
 
 type packet struct {
@@ -157,6 +158,9 @@ func (w *world) do(effects []Effect) {
 			return
 		}
 		w.effects++
+		if w.trace != nil {
+			w.trace(e)
+		}
 		crash := w.effects == w.crashAt
 		switch e := e.(type) {
 		case Commit:

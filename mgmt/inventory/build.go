@@ -133,8 +133,14 @@ func (b *builder) claim(key string, p netip.Prefix) error {
 	return nil
 }
 
+// maxKeys is how many keys of a peer may be live: the old and the new one.
+const maxKeys = 2
+
 func (b *builder) keys(at string, tables []keyTable) ([]Key, error) {
 	var keys []Key
+	if len(tables) > maxKeys {
+		return nil, b.src.Errorf(fmt.Sprintf("%s.keys[%d]", at, maxKeys), "is one too many: a roll-over needs %d", maxKeys)
+	}
 	for i, t := range tables {
 		key := fmt.Sprintf("%s.keys[%d]", at, i)
 		for name, spi := range map[string]uint32{"send": t.Send, "receive": t.Receive} {

@@ -1,0 +1,215 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dpmip/dpmip/internal/strictconf"
+	"github.com/dpmip/dpmip/mobility"
+)
+
+const good = `
+[[hypervisor]]
+name = "a"
+locators = ["192.0.2.1", "2001:db8:a::1"]
+ranges = ["2001:db8:a:1::/64", "10.1.0.0/16"]
+pools = ["2001:db8:a:d::/96"]
+router = "ta"
+keys = [{ send = 300, receive = 301, key = "hex:000102030405060708090a0b0c0d0e0f" },
+        { send = 302, receive = 303, algorithm = "hmac-sha1-96", key = "hex:000102030405060708090a0b0c0d0e0f" }]
+[[hypervisor]]
+name = "b"
+locators = ["2001:db8:b::1"]
+router = "tb"
+[[router]]
+name = "ta"
+role = "tor"
+locators = ["2001:db8:f::a"]
+uplinks = ["s1", "s2"]
+[[router]]
+name = "tb"
+role = "tor"
+locators = ["2001:db8:f::b"]
+uplinks = ["s1"]
+[[router]]
+name = "s1"
+role = "spine"
+locators = ["2001:db8:f::1"]
+[[router]]
+name = "s2"
+role = "spine"
+locators = ["2001:db8:f::2"]
+[[router]]
+name = "alone"
+role = "border"
+locators = ["2001:db8:f::3"]
+[policy]
+tickets = false
+[policy.defaults]
+redirect = "routed"
+[[policy.allow]]
+vms = ["*@dc1"]
+from = ["a"]
+[[vm]]
+id = "vm1@dc1"
+hypervisors = ["a"]
+[lifetimes]
+grace = "3s"
+[timers]
+heartbeat = "2s"
+`
+
+func mustParse(t *testing.T, text string) *Inventory {
+	t.Helper()
+	inv, err := Parse("i.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inv
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	inv := mustParse(t, good)
+	a := inv.Hypervisors["a"]
+	if a.Locator() != netip.MustParseAddr("2001:db8:a::1") || a.Locator4() != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("locators: %v, %v: want IPv6 first", a.Locator(), a.Locator4())
+	}
+	want := []Key{{300, 301, "hmac-sha256", a.Keys[0].Secret}, {302, 303, "hmac-sha1-96", a.Keys[1].Secret}}
+	if d := cmp.Diff(want, a.Keys); d != "" {
+		t.Errorf("keys (-want +got):\n%s", d)
+	}
+	if got := inv.Home(netip.MustParseAddr("10.1.2.3")); got != "a" {
+		t.Errorf("home = %q", got)
+	}
+	if got := inv.Peer(netip.MustParseAddr("::ffff:192.0.2.1")); got != "a" {
+		t.Errorf("peer of a mapped locator = %q", got)
+	}
+	p := inv.Policy
+	if p.Tickets || p.Defaults.Redirect != mobility.RedirectRouted || p.Defaults.Mode != mobility.ModeHot {
+		t.Errorf("policy: %+v", p)
+	}
+	if inv.Lifetimes.Grace != 3*time.Second || inv.Lifetimes.Binding != 10*time.Minute || inv.Timers.Heartbeat != 2*time.Second || inv.Timers.Misses != 3 {
+		t.Errorf("times: %+v %+v", inv.Lifetimes, inv.Timers)
+	}
+}
+
+func TestOutwards(t *testing.T) {
+	t.Parallel()
+	inv := mustParse(t, good)
+	want := []Step{{"tb", 0, nil}, {"s1", 1, []string{"tb"}}, {"ta", 2, []string{"s1"}}, {"s2", 3, []string{"ta"}}}
+	if d := cmp.Diff(want, inv.Outwards("b")); d != "" {
+		t.Errorf("from b (-want +got):\n%s", d)
+	}
+	if got := inv.Outwards("nobody"); got != nil {
+		t.Errorf("from nobody: %v", got)
+	}
+}
+
+func TestMayMoveAndRegister(t *testing.T) {
+	t.Parallel()
+	inv := mustParse(t, good)
+	for _, tc := range []struct {
+		err  *mobility.StatusError
+		want mobility.Status
+	}{
+		{inv.MayMove(mobility.NAI("vm1@dc1"), "a", "b"), 0},
+		{inv.MayMove(mobility.NAI("vm1@dc1"), "b", "a"), mobility.StatusProhibited},
+		{inv.MayMove(mobility.NAI("vm1@dc2"), "a", "b"), mobility.StatusProhibited},
+		{inv.MayRegister(mobility.NAI("vm1@dc1"), "a"), 0},
+		{inv.MayRegister(mobility.NAI("vm1@dc1"), "b"), mobility.StatusProhibited},
+		{inv.MayRegister(mobility.NAI("vm2@dc1"), "a"), mobility.StatusNotVMForThisNode},
+	} {
+		var got mobility.Status
+		if tc.err != nil {
+			got = tc.err.Status
+		}
+		if got != tc.want {
+			t.Errorf("%v: status %v, want %v", tc.err, got, tc.want)
+		}
+	}
+}
+
+// TestErrorsNameFileAndLine: each row replaces one line of the good file.
+func TestErrorsNameFileAndLine(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ old, new, want string }{
+		"overlapping ranges":       {`router = "tb"`, "ranges = [\"2001:db8:a:1:8000::/80\"]\nrouter = \"tb\"", "i.toml:13: hypervisor[1].ranges[0]: 2001:db8:a:1:8000::/80 overlaps 2001:db8:a:1::/64 of hypervisor[0].ranges[0] (line 5)"},
+		"pool in a range":          {`router = "tb"`, "pools = [\"10.1.1.0/24\"]", "i.toml:13: hypervisor[1].pools[0]: 10.1.1.0/24 overlaps"},
+		"narrow pool":              {`pools = ["2001:db8:a:d::/96"]`, `pools = ["2001:db8:a:d::/112"]`, "i.toml:6: hypervisor[0].pools[0]: 2001:db8:a:d::/112 is too narrow"},
+		"duplicate locator":        {`"2001:db8:f::b"`, `"2001:db8:a::1"`, "i.toml:22: router[1].locators[0]: 2001:db8:a::1 is already a locator of \"a\""},
+		"name of another":          {`name = "s2"`, `name = "a"`, "i.toml:29: router[3].name: \"a\" is used twice"},
+		"no locator":               {`["2001:db8:b::1"]`, `[]`, "i.toml:12: hypervisor[1].locators: is empty"},
+		"link-local locator":       {`"2001:db8:b::1"`, `"fe80::1"`, "i.toml:12: hypervisor[1].locators[0]: fe80::1 cannot be a locator"},
+		"unknown router":           {`router = "tb"`, `router = "tx"`, "i.toml:13: hypervisor[1].router: no router is called \"tx\""},
+		"unknown uplink":           {`uplinks = ["s1"]`, `uplinks = ["sx"]`, "i.toml:23: router[1].uplinks[0]: no router is called \"sx\""},
+		"own uplink":               {`uplinks = ["s1"]`, `uplinks = ["tb"]`, "router[1].uplinks[0]: \"tb\" cannot be its own uplink"},
+		"unknown role":             {`role = "border"`, `role = "leaf"`, "i.toml:34: router[4].role: \"leaf\" is not a role"},
+		"SPI of another direction": {`receive = 303`, `receive = 300`, "i.toml:9: hypervisor[0].keys[1].receive: SPI 300 is already hypervisor[0].keys[0].send (line 8)"},
+		"reserved SPI":             {`send = 300`, `send = 255`, "i.toml:8: hypervisor[0].keys[0].send: SPI 255 is reserved"},
+		"three keys":               {`keys = [`, "keys = [{ send = 304, receive = 305, key = \"hex:000102030405060708090a0b0c0d0e0f\" },\n", "i.toml:10: hypervisor[0].keys[2]: is one too many"},
+		"unknown algorithm":        {`"hmac-sha1-96"`, `"md5"`, "i.toml:9: hypervisor[0].keys[1].algorithm: \"md5\" is not known"},
+		"unknown key":              {`tickets = false`, `ticket = false`, "i.toml:37: policy.ticket: unknown key"},
+		"wrong type":               {`tickets = false`, `tickets = "no"`, "i.toml:37: policy.tickets: is a string, want true or false"},
+		"senseless default":        {`redirect = "routed"`, `new = "drop"`, "policy.defaults: mobility: new connections cannot be drop"},
+		"bad word":                 {`redirect = "routed"`, `redirect = "tunnelled"`, "i.toml:39: policy.defaults.redirect: mobility: redirect \"tunnelled\" is not known"},
+		"rule with an unknown":     {`from = ["a"]`, `from = ["a", "z"]`, "i.toml:42: policy.allow[0].from[1]: no hypervisor is called \"z\""},
+		"vm at an unknown":         {`hypervisors = ["a"]`, `hypervisors = ["q"]`, "i.toml:45: vm[0].hypervisors[0]: no hypervisor is called \"q\""},
+		"vm twice":                 {`hypervisors = ["a"]`, "[[vm]]\nid = \"vm1@dc1\"", "i.toml:46: vm[1].id: vm1@dc1 is listed twice"},
+		"bad vm":                   {`"vm1@dc1"`, `"vm 1"`, "i.toml:44: vm[0].id: mobility: bad VM identifier"},
+		"lifetime too short":       {`grace = "3s"`, `binding = "1s"`, "i.toml:47: lifetimes.binding: 1s does not fit the wire"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if !strings.Contains(good, tc.old) {
+				t.Fatalf("%q is not in the good file", tc.old)
+			}
+			_, err := Parse("i.toml", []byte(strings.Replace(good, tc.old, tc.new, 1)))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("err = %v\nwant it to contain %q", err, tc.want)
+			}
+			var ce *strictconf.Error
+			if !errors.As(err, &ce) || ce.Line == 0 {
+				t.Errorf("err = %#v: no line", err)
+			}
+		})
+	}
+}
+
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	now := strings.NewReplacer(`name = "alone"`, `name = "other"`, `router = "tb"`, `router = "ta"`, `grace = "3s"`, `grace = "4s"`,
+		"vm1@dc1", "vm2@dc1", `tickets = false`, `tickets = true`, `heartbeat = "2s"`, `heartbeat = "1s"`).Replace(good)
+	want := []string{
+		"hypervisor b: changed", "lifetimes: changed, for what is granted from now on", "policy: changed", "router alone: removed", "router other: added",
+		"timers: changed, but only a restart puts them in force", "vm vm1@dc1: removed", "vm vm2@dc1: added",
+	}
+	if d := cmp.Diff(want, Changes(mustParse(t, good), mustParse(t, now))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if c := Changes(mustParse(t, good), mustParse(t, good)); c != nil {
+		t.Errorf("nothing changed, but: %v", c)
+	}
+}
+
+func ExampleInventory_Outwards() {
+	inv, err := Parse("i.toml", []byte(good))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, s := range inv.Outwards("b") {
+		fmt.Println(s.Distance, s.Router, s.After)
+	}
+	// Output:
+	// 0 tb []
+	// 1 s1 [tb]
+	// 2 ta [s1]
+	// 3 s2 [ta]
+}
