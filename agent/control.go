@@ -275,6 +275,9 @@ func (c *Core) switchOn(v *vm, e Activate) {
 				return
 			}
 			c.stopDraining(v)
+			if l := prev.Leaving; l != nil {
+				c.reportLeaving(v, l) // the last figures of the redirect that ends
+			}
 			c.emit(Announce{Port: in.Port, MAC: v.MAC, Addrs: v.Serving.Live()})
 			c.submit(v)
 			c.wait(v, Answer{ID: e.ID, Epoch: in.Epoch, Addresses: in.Slots, Olds: in.Olds, Took: r.Took}, e.Wait)

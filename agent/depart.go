@@ -56,8 +56,11 @@ func (c *Core) depart(v *vm, a registration.Ask) {
 	}
 	prev := v.Clone()
 	next := c.leavingOf(r, r.Epoch, pairs)
-	if l := v.Leaving; l != nil && l.Epoch == r.Epoch {
-		next.Armed, next.Ready = l.Armed, l.Ready && l.sameWay(next)
+	switch l := v.Leaving; {
+	case l != nil && l.Armed: // released already: it goes on acting
+		next.Stamp, next.Armed, next.Ready = l.Stamp, true, l.Ready && l.sameWay(next)
+	case l != nil && l.Epoch == r.Epoch:
+		next.Ready = l.Ready && l.sameWay(next)
 	}
 	v.Leaving = next
 	v.setOrder(a.Order)
@@ -91,9 +94,6 @@ func (c *Core) checkDeparture(v *vm, r *registration.Request) ([]mobility.Pair, 
 	}
 	if err := c.checkRedirect(v, r); err != nil {
 		return nil, err
-	}
-	if l := v.Leaving; l != nil && l.Armed && l.Epoch != r.Epoch {
-		return nil, mobility.Refuse(mobility.StatusProhibited, "%s has been released for epoch %d", r.VM, l.Epoch)
 	}
 	pairs, err := pairsOf(r, s.Live())
 	if err == nil && !sameSet(pairs, s.Live()) {
@@ -235,6 +235,7 @@ func (c *Core) letGo(v *vm, a registration.Ask) {
 		c.spendServing(v)
 	}
 	c.dropDrained(v)
+	c.quarantine(v, func(s Spent) bool { return s.State == SpentRestoring && !l.hasPair(s.Old) })
 	c.persist(v, func(err error) {
 		if err != nil {
 			c.refuse(v, a, err)

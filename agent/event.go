@@ -68,6 +68,8 @@ type Result struct {
 	N        int           // SnapshotFlows: flows loaded
 	Counters map[hwabstraction.RuleID]hwabstraction.Counter
 	Group    hwabstraction.GroupStatus
+	// Placement is the lowest of the rules named: ReadCounters.
+	Placement hwabstraction.Placement
 }
 
 // Tick: time has passed. See Core.Next.

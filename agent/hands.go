@@ -115,7 +115,7 @@ func (h *Hands) one(ctx context.Context, e Effect) (Ref, Result) {
 		return e.Ref, Result{N: n, Err: err}
 	case ReadCounters:
 		c, err := h.Device.Counters(ctx, e.IDs)
-		return e.Ref, Result{Counters: c, Err: err}
+		return e.Ref, Result{Counters: c, Err: err, Placement: h.placement(e.IDs)}
 	case ReadGroup:
 		g, err := h.Device.Group(e.Stamp)
 		return e.Ref, Result{Group: g, Err: err}
@@ -141,6 +141,17 @@ func (h *Hands) adopt(ctx context.Context) {
 	if len(up) > 0 {
 		h.Reconciler.Sync(ctx)
 	}
+}
+
+// placement is the lowest of several rules: what the worst of them gets.
+func (h *Hands) placement(ids []hwabstraction.RuleID) (low hwabstraction.Placement) {
+	for i, id := range ids {
+		st, _ := h.Reconciler.Status(id)
+		if i == 0 || st.Placement < low {
+			low = st.Placement
+		}
+	}
+	return low
 }
 
 func (h *Hands) snapshot(ctx context.Context, e SnapshotFlows) (int, error) {

@@ -11,7 +11,7 @@ import (
 // Figures are what a hypervisor counted for one move, for the receipt. Zero
 // times mean that it has not happened.
 type Figures struct {
-	Role              string // source, anchor, destination
+	Role              string // source, destination
 	RedirectedPackets uint64
 	RedirectedBytes   uint64
 	Armed             time.Time
@@ -22,9 +22,8 @@ type Figures struct {
 	MaxHold           time.Duration
 	Flows             uint64
 	ArmTook           time.Duration
-	// Rules are those that the figures are about; whoever reports adds their
-	// lowest placement.
-	Rules []hwabstraction.RuleID
+	// Placement is the lowest of the rules that the figures are about.
+	Placement hwabstraction.Placement
 }
 
 // figures is what the Core itself notes for the next report.
@@ -41,27 +40,47 @@ func (v *vm) armed(r Result) { v.figures.armed, v.figures.armTook = r.At, r.Took
 
 // report reads what the device counted and passes it on where it has changed.
 func (c *Core) report(v *vm) {
-	f := Figures{Flows: v.figures.flows, ArmTook: v.figures.armTook, Armed: v.figures.armed, Drained: v.figures.drained}
-	var epoch, stamp mobility.Epoch
 	switch l, s := v.Leaving, v.Serving; {
 	case l != nil && l.Done:
-		f.Role, epoch, stamp = "source", l.Stamp, l.Stamp
-		for _, p := range l.Pairs {
-			f.Rules = append(f.Rules, hwabstraction.RedirectID(p.Old))
-		}
-		if l.Epoch != l.Stamp {
-			f.Role = "anchor"
-		}
+		c.reportLeaving(v, l)
 	case s != nil && len(s.Deliveries) > 0:
-		f.Role, epoch, stamp = "destination", s.Epoch, s.Epoch
-		for _, d := range s.Deliveries {
-			f.Rules = append(f.Rules, hwabstraction.DeliverID(d.D))
-		}
-		f.Flows, f.ArmTook, f.Armed, f.Drained = 0, 0, zeroTime, zeroTime
-	default:
-		return
+		c.reportServing(v, s)
 	}
-	c.emit(ReadGroup{Stamp: offload.Stamp(v.VM, stamp), Ref: c.await(func(r Result) {
+}
+
+// reportLeaving tells of the move that the redirect was installed for.
+func (c *Core) reportLeaving(v *vm, l *Leaving) {
+	f := Figures{Role: "source", Flows: v.figures.flows, ArmTook: v.figures.armTook, Armed: v.figures.armed, Drained: v.figures.drained}
+	var ids []hwabstraction.RuleID
+	for _, p := range l.Pairs {
+		ids = append(ids, hwabstraction.RedirectID(p.Old))
+	}
+	c.reportGroup(v, l.Stamp, ids, f)
+}
+
+// reportServing tells of the move that brought the VM here.
+func (c *Core) reportServing(v *vm, s *Serving) {
+	var ids []hwabstraction.RuleID
+	for _, d := range s.Deliveries {
+		ids = append(ids, hwabstraction.DeliverID(d.D))
+	}
+	c.reportGroup(v, s.Epoch, ids, Figures{Role: "destination"})
+}
+
+// reportGroup asks for both readings at once: what follows may remove the
+// rules.
+func (c *Core) reportGroup(v *vm, epoch mobility.Epoch, ids []hwabstraction.RuleID, f Figures) {
+	c.emit(ReadCounters{IDs: ids, Ref: c.await(func(r Result) {
+		f.Placement = r.Placement
+		if f.Role == "destination" {
+			return
+		}
+		for _, n := range r.Counters {
+			f.RedirectedPackets += n.Packets
+			f.RedirectedBytes += n.Bytes
+		}
+	})})
+	c.emit(ReadGroup{Stamp: offload.Stamp(v.VM, epoch), Ref: c.await(func(r Result) {
 		if r.Err != nil {
 			return
 		}
@@ -69,20 +88,6 @@ func (c *Core) report(v *vm) {
 		f.FirstHit, f.Held, f.HoldDrops, f.MaxHold = r.Group.FirstHit, r.Group.Held, r.Group.HoldDrops, r.Group.MaxHold
 		if f.Armed.IsZero() {
 			f.Armed = r.Group.ArmedAt
-		}
-		c.reportCounters(v, epoch, f)
-	})})
-}
-
-func (c *Core) reportCounters(v *vm, epoch mobility.Epoch, f Figures) {
-	if f.Role == "destination" {
-		c.reportChanged(v, epoch, f)
-		return
-	}
-	c.emit(ReadCounters{IDs: f.Rules, Ref: c.await(func(r Result) {
-		for _, n := range r.Counters {
-			f.RedirectedPackets += n.Packets
-			f.RedirectedBytes += n.Bytes
 		}
 		c.reportChanged(v, epoch, f)
 	})})
@@ -98,5 +103,5 @@ func (c *Core) reportChanged(v *vm, epoch mobility.Epoch, f Figures) {
 
 func (f *Figures) same(o *Figures) bool {
 	return f.RedirectedPackets == o.RedirectedPackets && f.Held == o.Held && f.HoldDrops == o.HoldDrops &&
-		f.MaxHold == o.MaxHold && f.Drained.Equal(o.Drained) && f.FirstHit.Equal(o.FirstHit) && f.Armed.Equal(o.Armed) && f.Role == o.Role
+		f.MaxHold == o.MaxHold && f.Drained.Equal(o.Drained) && f.FirstHit.Equal(o.FirstHit) && f.Armed.Equal(o.Armed) && f.Role == o.Role && f.Placement == o.Placement
 }

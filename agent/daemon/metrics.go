@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"context"
 	"maps"
+	"math"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/agent/bul"
 	"github.com/dpmip/dpmip/internal/admin"
 )
 
@@ -33,6 +37,25 @@ func NewMetrics(reg *prometheus.Registry) *Metrics {
 	}
 	reg.MustRegister(m.switches, m.failed, admin.Counters("dpmip_agent_events_total", "What happened in the agent, by event.", m.snapshot))
 	return m
+}
+
+// Watch adds the figures of the binding update list, which the loop is asked
+// for whenever somebody looks.
+func Watch(reg *prometheus.Registry, l *Loop, r *Records) {
+	gauge := func(name, help string, of func(bul.Stats) int) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			s, err := l.Stats(ctx, r)
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(of(s))
+		}))
+	}
+	gauge("dpmip_agent_bul_entries", "VMs in the binding update list.", func(s bul.Stats) int { return s.Entries })
+	gauge("dpmip_agent_bul_cells", "Cells of the region's list.", func(s bul.Stats) int { return s.Cells })
+	gauge("dpmip_agent_bul_cells_used", "Cells in use.", func(s bul.Stats) int { return s.UsedCells })
 }
 
 func (m *Metrics) count(name string) {

@@ -6,10 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
+
 	dpmipv1 "github.com/dpmip/dpmip/api/dpmip/v1"
 
 	"github.com/dpmip/dpmip/agent"
-	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/mobility"
 )
 
@@ -34,11 +35,10 @@ type reportKey struct {
 // Reports sends reports, the newest of each move, until one is taken. They are
 // figures only: nothing waits for them.
 type Reports struct {
-	to     Reporter
-	worker *Worker
-	self   string // own name, as the inventory has it
-	log    *slog.Logger
-	wake   chan struct{}
+	to   Reporter
+	self string // own name, as the inventory has it
+	log  *slog.Logger
+	wake chan struct{}
 
 	mu    sync.Mutex // guards box and order
 	box   map[reportKey]agent.Report
@@ -46,8 +46,8 @@ type Reports struct {
 }
 
 // NewReports makes the task that reports to the management node.
-func NewReports(to Reporter, w *Worker, self string, log *slog.Logger) *Reports {
-	return &Reports{to: to, worker: w, self: self, log: log, wake: make(chan struct{}, 1), box: make(map[reportKey]agent.Report)}
+func NewReports(to Reporter, self string, log *slog.Logger) *Reports {
+	return &Reports{to: to, self: self, log: log, wake: make(chan struct{}, 1), box: make(map[reportKey]agent.Report)}
 }
 
 func (r *Reports) String() string { return "reports" }
@@ -111,6 +111,9 @@ func (r *Reports) Run(ctx context.Context) error {
 				if ctx.Err() == nil {
 					r.log.Debug("report not taken", "vm", e.VM.String(), "epoch", uint32(e.Epoch), "err", err)
 				}
+				if !transient(err) {
+					continue
+				}
 				r.back(e)
 				break
 			}
@@ -119,30 +122,27 @@ func (r *Reports) Run(ctx context.Context) error {
 	}
 }
 
+// transient reports whether trying again can help: a move that the management
+// node does not know will not become known.
+func transient(err error) bool {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeResourceExhausted, connect.CodeCanceled:
+		return true
+	}
+	return false
+}
+
 func (r *Reports) report(ctx context.Context, e agent.Report) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	h := holderReport(e.Figures)
 	h.Hypervisor = r.self
-	r.worker.Call(ctx, func(_ context.Context, hands *agent.Hands) { h.Placement = placement(hands, e.Rules) })
 	return r.to.ReportMove(ctx, e.VM, e.Epoch, h)
-}
-
-// placement is the lowest of several rules: what the worst of them gets.
-func placement(h *agent.Hands, ids []hwabstraction.RuleID) string {
-	low := hwabstraction.PlacementNone
-	for i, id := range ids {
-		st, _ := h.Reconciler.Status(id)
-		if i == 0 || st.Placement < low {
-			low = st.Placement
-		}
-	}
-	return low.String()
 }
 
 func holderReport(f agent.Figures) *dpmipv1.HolderReport {
 	return &dpmipv1.HolderReport{
-		Role: f.Role, RedirectedPackets: f.RedirectedPackets, RedirectedBytes: f.RedirectedBytes,
+		Role: f.Role, Placement: f.Placement.String(), RedirectedPackets: f.RedirectedPackets, RedirectedBytes: f.RedirectedBytes,
 		ArmedNs: unixNano(f.Armed), FirstHitNs: unixNano(f.FirstHit), DrainedNs: unixNano(f.Drained),
 		HeldPackets: f.Held, HoldDrops: f.HoldDrops, MaxHoldNs: f.MaxHold.Nanoseconds(), Flows: f.Flows, ArmTookNs: f.ArmTook.Nanoseconds(),
 	}

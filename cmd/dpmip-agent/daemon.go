@@ -138,7 +138,7 @@ func (p *process) openReports(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p.reports = daemon.NewReports(p.client, p.worker, p.cfg.Name, p.log)
+	p.reports = daemon.NewReports(p.client, p.cfg.Name, p.log)
 	return nil
 }
 
@@ -167,6 +167,7 @@ func (p *process) openLoop(context.Context) error {
 		Core: core, Store: records, Worker: p.worker, Post: p.post, Reports: p.reports, Metrics: daemon.NewMetrics(p.registry), Log: p.log,
 		Restored: restored, Rebooted: fresh,
 	})
+	daemon.Watch(p.registry, p.loop, records)
 	p.doctor = &daemon.Doctor{Loop: p.loop, Worker: p.worker, Records: records, Machine: p.machine}
 	p.log.Info("dpmip-agent starts", "version", buildinfo.Version(), "name", p.cfg.Name, "locators", p.cfg.Locators,
 		"records", len(restored), "region", area.Origin().String(), "restarts", restarts)
