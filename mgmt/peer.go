@@ -33,7 +33,11 @@ func (c *Core) peer(name string) *Peer {
 func (c *Core) putPeer(p *Peer) {
 	old := c.peers[p.Name]
 	c.peers[p.Name] = p
-	c.tx.undo = append(c.tx.undo, func() { c.peers[p.Name] = old })
+	c.tx.undo = append(c.tx.undo, func() {
+		if c.peers[p.Name] = old; old == nil {
+			delete(c.peers, p.Name)
+		}
+	})
 	c.tx.writes = append(c.tx.writes, encode(store.Peers, []byte(p.Name), p))
 }
 
