@@ -37,8 +37,8 @@ func (c *Core) checkRedirect(v *vm, r *registration.Request) error {
 		return mobility.Refuse(mobility.StatusNotAuthorisedNode, "%s: no locator of the destination", r.VM)
 	case r.CareOf == self || r.Locator4.IsValid() && (r.Locator4 == self || r.Locator4 == c.cfg.Locator4):
 		return mobility.Refuse(mobility.StatusNotAuthorisedNode, "%s: the destination is this hypervisor itself", r.VM)
-	case r.Epoch != 0 && r.Epoch < max(v.Epoch, v.Known):
-		return mobility.Refuse(mobility.StatusProhibited, "%s: epoch %d, known is %d", r.VM, r.Epoch, max(v.Epoch, v.Known))
+	case r.Epoch != 0 && r.Epoch < v.Epoch:
+		return mobility.Refuse(mobility.StatusProhibited, "%s: epoch %d, known is %d", r.VM, r.Epoch, v.Epoch)
 	case v.Serving != nil && v.Serving.Epoch != 0 && r.Epoch != 0 && r.Epoch <= v.Epoch:
 		return mobility.Refuse(mobility.StatusProhibited, "%s is served here in epoch %d", r.VM, v.Epoch)
 	}
@@ -94,6 +94,9 @@ func (c *Core) checkDeparture(v *vm, r *registration.Request) ([]mobility.Pair, 
 	}
 	if err := c.checkRedirect(v, r); err != nil {
 		return nil, err
+	}
+	if r.Epoch < v.Known { // an epoch is issued for one move and never again
+		return nil, mobility.Refuse(mobility.StatusProhibited, "%s: epoch %d, known is %d", r.VM, r.Epoch, v.Known)
 	}
 	pairs, err := pairsOf(r, s.Live())
 	if err == nil && !sameSet(pairs, s.Live()) {

@@ -200,6 +200,28 @@ func TestHome(t *testing.T) {
 	w.holds(hwabstraction.RedirectID(old6), hwabstraction.DeliverID(d[old6]))
 }
 
+// A move home that was given up leaves the anchor as it was: the epoch that it
+// has heard of is no reason to refuse the binding's.
+func TestAnchorOutlivesAnAbortedReturn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.attached(old6)
+	w.accepted("prepare at the source", prepareSource(2, hotKeep, pair6))
+	w.command(release)
+	w.accepted("redirect", redirectTo(2, locB, hotKeep, pair6))
+	w.prepared(3, hotKeep, old6)
+	keep := redirectTo(2, locB, hotKeep, pair6)
+	keep.Handoff = mobility.HandoffUnchanged
+	w.accepted("keep alive during the move", keep)
+	w.accepted("abort 1", freezing(3))
+	w.accepted("abort 3", ending(3, mobility.PhaseAbort))
+	w.accepted("keep alive after the abort", keep)
+	w.goes(old6, haltest.ActRedirect, d6)
+	if r := w.refused("a move with the aborted epoch's predecessor", mobility.StatusProhibited, prepareDestination(2, hotKeep, old6)); r.Epoch != 3 {
+		t.Errorf("the refusal carries epoch %d, want 3", r.Epoch)
+	}
+}
+
 // An old address whose home serves the VM again drains by its deliveries.
 func TestHomeDrainsByDeliveries(t *testing.T) {
 	t.Parallel()

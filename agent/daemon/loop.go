@@ -281,6 +281,7 @@ type Post struct {
 	sender Sender
 	log    *slog.Logger
 	wake   chan struct{}
+	failed bool // the last time, so that an outage is told once
 
 	mu     sync.Mutex // guards box
 	box    []registration.Send
@@ -323,8 +324,14 @@ func (p *Post) Run(ctx context.Context) error {
 		box := p.box
 		p.box = nil
 		p.mu.Unlock()
-		if err := p.sender.Send(ctx, box); err != nil && ctx.Err() == nil {
-			p.log.Warn("not sent", "messages", len(box), "err", err)
+		err := p.sender.Send(ctx, box)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && !p.failed:
+			p.log.Warn("messages cannot be sent; they are retransmitted", "err", err)
+		case err == nil && p.failed:
+			p.log.Info("messages can be sent again")
 		}
+		p.failed = err != nil
 	}
 }
