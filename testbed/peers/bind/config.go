@@ -45,7 +45,7 @@ type Zone struct {
 	NS string
 	// Notify are the secondaries that are told of a change.
 	Notify []netip.Addr
-	// Transfer false at a primary refuses transfers.
+	// Transfer lets them have the zone.
 	Transfer bool
 }
 
@@ -97,25 +97,26 @@ func (c Config) conf(dir string) string {
 		b.WriteString(k.Statement())
 	}
 	for _, z := range c.Zones {
-		b.WriteString(z.conf())
+		b.WriteString(z.Statement())
 	}
 	return b.String()
 }
 
-func (z Zone) conf() string {
+// Statement is the zone as named.conf has it.
+func (z Zone) Statement() string {
 	if len(z.Primaries) > 0 {
-		return fmt.Sprintf("zone \"%s\" {\n\ttype secondary;\n\tfile \"%s\";\n\tprimaries { %s };\n\tallow-notify { any; };\n\tmasterfile-format text;\n};\n",
+		return fmt.Sprintf("zone \"%s\" {\n\ttype secondary;\n\tfile \"%s\";\n\tprimaries { %s };\n\tmasterfile-format text;\n};\n",
 			z.Name, z.file(), addrs(z.Primaries))
 	}
 	var policy strings.Builder
 	for _, p := range z.Policy {
 		fmt.Fprintf(&policy, "\t\tgrant %s;\n", p)
 	}
-	transfer := "none"
+	transfer := "none;"
 	if z.Transfer {
-		transfer = "any"
+		transfer = addrs(z.Notify)
 	}
-	return fmt.Sprintf("zone \"%s\" {\n\ttype primary;\n\tfile \"%s\";\n\talso-notify { %s };\n\tallow-transfer { %s; };\n\tupdate-policy {\n%s\t};\n};\n",
+	return fmt.Sprintf("zone \"%s\" {\n\ttype primary;\n\tfile \"%s\";\n\talso-notify { %s };\n\tallow-transfer { %s };\n\tupdate-policy {\n%s\t};\n};\n",
 		z.Name, z.file(), addrs(z.Notify), transfer, policy.String())
 }
 
@@ -140,9 +141,9 @@ func (z Zone) text(addr netip.Addr) string {
 }
 
 func addrs(list []netip.Addr) string {
-	var b strings.Builder
-	for _, a := range list {
-		b.WriteString(a.String() + "; ")
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.String() + ";"
 	}
-	return b.String()
+	return strings.Join(texts, " ")
 }

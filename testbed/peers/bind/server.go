@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dpmip/dpmip/testbed/netns"
 )
 
@@ -100,7 +102,17 @@ func ids() (uid, gid int, err error) {
 
 // Start runs named and returns when it serves its zones.
 func (s *Server) Start() error {
-	cmd := exec.Command(program, "-g", "-u", account, "-n", "1", "-c", filepath.Join(s.dir, "named.conf"))
+	uid, gid, err := ids()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(program, "-g", "-n", "1", "-c", filepath.Join(s.dir, "named.conf"))
+	// Not by -u: a process that changes its user loses the signal that ends it
+	// with a killed lab.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)},
+		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("bind: %w", err)
