@@ -58,6 +58,17 @@ type bpfFragKey struct {
 	Proto uint32
 }
 
+type bpfHop struct {
+	_       structs.HostLayout
+	To      bpfAddr
+	At      uint64
+	Ifindex uint32
+	Mtu     uint16
+	Dmac    [6]uint8
+	Smac    [6]uint8
+	Pad     [6]uint8
+}
+
 type bpfInst struct {
 	_            structs.HostLayout
 	State        uint32
@@ -129,6 +140,7 @@ const (
 	bpfMapFlows      = "flows"
 	bpfMapFrags      = "frags"
 	bpfMapGroups     = "groups"
+	bpfMapHops       = "hops"
 	bpfMapJudged     = "judged"
 	bpfMapMtus       = "mtus"
 	bpfMapPorts      = "ports"
@@ -139,6 +151,7 @@ const (
 	bpfProgFabricIn  = "fabric_in"
 	bpfProgVmIn      = "vm_in"
 	bpfVarCtOptsSize = "ct_opts_size"
+	bpfVarFibFlags   = "fib_flags"
 	bpfVarMarkBase   = "mark_base"
 )
 
@@ -198,6 +211,7 @@ type bpfMapSpecs struct {
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
 	Frags    *ebpf.MapSpec `ebpf:"frags"`
 	Groups   *ebpf.MapSpec `ebpf:"groups"`
+	Hops     *ebpf.MapSpec `ebpf:"hops"`
 	Judged   *ebpf.MapSpec `ebpf:"judged"`
 	Mtus     *ebpf.MapSpec `ebpf:"mtus"`
 	Ports    *ebpf.MapSpec `ebpf:"ports"`
@@ -212,6 +226,7 @@ type bpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfVariableSpecs struct {
 	CtOptsSize *ebpf.VariableSpec `ebpf:"ct_opts_size"`
+	FibFlags   *ebpf.VariableSpec `ebpf:"fib_flags"`
 	MarkBase   *ebpf.VariableSpec `ebpf:"mark_base"`
 }
 
@@ -241,6 +256,7 @@ type bpfMaps struct {
 	Flows    *ebpf.Map `ebpf:"flows"`
 	Frags    *ebpf.Map `ebpf:"frags"`
 	Groups   *ebpf.Map `ebpf:"groups"`
+	Hops     *ebpf.Map `ebpf:"hops"`
 	Judged   *ebpf.Map `ebpf:"judged"`
 	Mtus     *ebpf.Map `ebpf:"mtus"`
 	Ports    *ebpf.Map `ebpf:"ports"`
@@ -258,6 +274,7 @@ func (m *bpfMaps) Close() error {
 		m.Flows,
 		m.Frags,
 		m.Groups,
+		m.Hops,
 		m.Judged,
 		m.Mtus,
 		m.Ports,
@@ -273,6 +290,7 @@ func (m *bpfMaps) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfVariables struct {
 	CtOptsSize *ebpf.Variable `ebpf:"ct_opts_size"`
+	FibFlags   *ebpf.Variable `ebpf:"fib_flags"`
 	MarkBase   *ebpf.Variable `ebpf:"mark_base"`
 }
 

@@ -111,7 +111,11 @@ func (d *Device) open() error {
 }
 
 func (d *Device) load() (err error) {
-	d.tables, err = loadTables(d.cfg)
+	flags, err := d.fibFlags()
+	if err != nil {
+		return err
+	}
+	d.tables, err = loadTables(d.cfg, flags)
 	return err
 }
 

@@ -91,6 +91,23 @@ func (d *Device) policyRule(mark, table uint32) error {
 	return nil
 }
 
+// fibFlags lets redirects look their way up in the main table directly, unless
+// somebody else has policy rules in this namespace now.
+func (d *Device) fibFlags() (uint32, error) {
+	const direct = 1 // BPF_FIB_LOOKUP_DIRECT
+	rules, err := d.nl.RuleList(netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, fmt.Errorf("software: policy rules: %w", err)
+	}
+	for _, r := range rules {
+		ours := r.Mark&markMask>>24 == uint32(d.cfg.Mark) && r.Table >= tableDeliver && r.Table < tableLarge+maxMTUs
+		if !ours && r.Table != unix.RT_TABLE_LOCAL && r.Table != unix.RT_TABLE_MAIN && r.Table != unix.RT_TABLE_DEFAULT {
+			return 0, nil
+		}
+	}
+	return direct, nil
+}
+
 // ensureMTU gives an MTU a mark and a table of its own, so that the stack
 // answers what is larger than it.
 func (d *Device) ensureMTU(mtu int) error {

@@ -52,7 +52,7 @@ func (m *mapped[T]) close() error {
 
 // loadTables mounts the pins' file system and loads the programs over the maps
 // that are pinned there, or over new ones.
-func loadTables(cfg Config) (*tables, error) {
+func loadTables(cfg Config, fibFlags uint32) (*tables, error) {
 	dir, err := pinDir(cfg.BPFDir)
 	if err != nil {
 		return nil, err
@@ -69,6 +69,9 @@ func loadTables(cfg Config) (*tables, error) {
 		return nil, fmt.Errorf("software: %w", err)
 	}
 	if err := spec.Variables["mark_base"].Set(uint32(cfg.Mark) << 24); err != nil {
+		return nil, fmt.Errorf("software: %w", err)
+	}
+	if err := spec.Variables["fib_flags"].Set(fibFlags); err != nil {
 		return nil, fmt.Errorf("software: %w", err)
 	}
 	t := &tables{dir: dir}

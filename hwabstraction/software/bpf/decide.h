@@ -67,7 +67,7 @@ static __always_inline int restored(struct __sk_buff *skb, struct pkt *p, struct
 
 	read_claims(&r->to, &c);
 	rewrite_dst(skb, p, &r->to);
-	count_rule(r, skb->len);
+	count_rule(r, skb->len, bpf_ktime_get_ns());
 	if (!(g->state & INST_ACTIVE) && (g->state & INST_RETURNING)) {
 		if (c.red && c.red_group)
 			return redirect(skb, p, c.red, c.red_group);
@@ -77,7 +77,7 @@ static __always_inline int restored(struct __sk_buff *skb, struct pkt *p, struct
 		r = c.del;
 		g = c.del_group;
 		if (c.del->inst != first->del->inst)
-			count_rule(c.del, skb->len);
+			count_rule(c.del, skb->len, bpf_ktime_get_ns());
 	}
 	if (c.red && c.red_group && c.red->epoch > r->epoch)
 		return redirect(skb, p, c.red, c.red_group);
@@ -89,7 +89,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, struct c
 	if (c->del && c->del_group && (!c->red || c->del->epoch >= c->red->epoch)) {
 		if (!same(&c->del->to, &c->del->addr))
 			return restored(skb, p, c);
-		count_rule(c->del, skb->len);
+		count_rule(c->del, skb->len, bpf_ktime_get_ns());
 		return deliver(skb, c->del_group);
 	}
 	if (c->red && c->red_group)

@@ -111,6 +111,10 @@ static __noinline int deliver(struct __sk_buff *skb, struct inst *g)
 	return hold(skb, g);
 }
 
+/* BPF_FIB_LOOKUP_DIRECT, the main table, where nobody else has policy rules: a
+ * lookup through ours costs as much as all the rest. */
+const volatile __u32 fib_flags = 0;
+
 /* route looks the way of a redirected packet up; 0 = f says where. */
 static __always_inline int route(struct __sk_buff *skb, struct pkt *p, const struct addr *to, struct bpf_fib_lookup *f)
 {
@@ -127,27 +131,63 @@ static __always_inline int route(struct __sk_buff *skb, struct pkt *p, const str
 		f->ipv4_src = p->src.w[3];
 		f->ipv4_dst = to->w[3];
 	}
-	return bpf_fib_lookup(skb, f, sizeof(*f), 0);
+	return bpf_fib_lookup(skb, f, sizeof(*f), fib_flags);
 }
 
-/* One packet in so many, and every one after a pause, goes by the neighbour
- * table even where the FIB told the MAC: else the kernel would not know that the
- * entry is in use, and would not find out that it is wrong. */
-#define NEIGH_EVERY 64
-#define NEIGH_PAUSE_NS 500000000
+/* A way is looked up again after HOP_NS. The packet that does so goes by the
+ * neighbour table even where the MAC is known: else the kernel would not know
+ * that the entry is in use, and would not find out that it is wrong. */
+#define HOP_NS 1000000
 
-static __always_inline int send(struct __sk_buff *skb, struct bpf_fib_lookup *f, int known)
+static __always_inline struct hop *hop_slot(const struct rule *r)
+{
+	__u32 i = r->counter % HOPS;
+
+	return bpf_map_lookup_elem(&hops, &i);
+}
+
+/* recall_hop finds the way that a packet took a moment ago; 0 = look it up. */
+static __always_inline struct hop *recall_hop(struct pkt *p, const struct rule *r, const struct addr *to, __u64 now)
+{
+	struct hop *h = fib_flags ? hop_slot(r) : 0;
+
+	if (!h || now - h->at > HOP_NS || !same(&h->to, to) || p->len > h->mtu)
+		return 0;
+	return h;
+}
+
+static __always_inline void remember_hop(const struct rule *r, const struct addr *to, const struct bpf_fib_lookup *f, __u64 now)
+{
+	struct hop *h = hop_slot(r);
+
+	if (!h)
+		return;
+	h->to = *to;
+	h->at = now;
+	h->ifindex = f->ifindex;
+	h->mtu = f->mtu_result;
+	__builtin_memcpy(h->dmac, f->dmac, 6);
+	__builtin_memcpy(h->smac, f->smac, 6);
+}
+
+static __always_inline int send_hop(struct __sk_buff *skb, struct pkt *p, const struct addr *dst, const struct hop *h)
+{
+	if (rewrite6(skb, p, dst, h)) {
+		if (!same(&p->dst, dst))
+			rewrite_dst(skb, p, dst);
+		decrement_ttl(skb, p);
+		bpf_skb_store_bytes(skb, 0, h->dmac, 12, 0);
+	}
+	return bpf_redirect(h->ifindex, 0);
+}
+
+static __always_inline int send_neigh(struct __sk_buff *skb, struct pkt *p, const struct addr *dst, struct bpf_fib_lookup *f)
 {
 	struct bpf_redir_neigh nh = {};
 
-	if (known && bpf_get_prandom_u32() % NEIGH_EVERY) {
-		__u8 macs[12];
-
-		__builtin_memcpy(macs, f->dmac, 6);
-		__builtin_memcpy(macs + 6, f->smac, 6);
-		bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0);
-		return bpf_redirect(f->ifindex, 0);
-	}
+	if (!same(&p->dst, dst))
+		rewrite_dst(skb, p, dst);
+	decrement_ttl(skb, p);
 	nh.nh_family = f->family;
 	if (f->family == AF_INET6)
 		__builtin_memcpy(nh.ipv6_nh, f->ipv6_dst, 16);
@@ -165,12 +205,39 @@ static __always_inline int refuse(struct __sk_buff *skb, struct rule *r)
 	return ACT_OK;
 }
 
-static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule *r, struct inst *g)
+static __always_inline void count_redirect(struct __sk_buff *skb, struct rule *r, struct inst *g, __u64 now)
+{
+	count_rule(r, skb->len, now);
+	if (!g->first_hit)
+		g->first_hit = now;
+}
+
+/* lookup is the long way of a redirected packet: the FIB, and whatever it says. */
+static __noinline int lookup(struct __sk_buff *skb, struct pkt *p, struct rule *r, struct inst *g, __u64 now)
 {
 	const struct addr *to = same(&r->to, &r->addr) ? &r->locator : &r->to;
 	struct bpf_fib_lookup f = {};
-	__u64 pause;
-	int err;
+	int err = route(skb, p, to, &f);
+
+	if (err == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		count_drop(DROP_TOO_BIG, skb->len);
+		return to_stack_large(skb, f.mtu_result);
+	}
+	if (err != BPF_FIB_LKUP_RET_SUCCESS && err != BPF_FIB_LKUP_RET_NO_NEIGH) {
+		count_drop(DROP_NO_ROUTE, skb->len);
+		return ACT_SHOT;
+	}
+	if (err == BPF_FIB_LKUP_RET_SUCCESS)
+		remember_hop(r, to, &f, now);
+	count_redirect(skb, r, g, now);
+	return send_neigh(skb, p, &r->to, &f);
+}
+
+static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule *r, struct inst *g)
+{
+	const struct addr *to = same(&r->to, &r->addr) ? &r->locator : &r->to;
+	__u64 now = bpf_ktime_get_ns();
+	struct hop *h;
 
 	if (r->policy != NEW_REDIRECT && judge(skb, p, g, p->from_vm ? 0 : r->zone) == V_NEW)
 		return refuse(skb, r);
@@ -182,22 +249,11 @@ static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule
 		count_drop(DROP_TOO_BIG, skb->len);
 		return to_stack_large(skb, r->mtu);
 	}
-	err = route(skb, p, to, &f);
-	if (err == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		count_drop(DROP_TOO_BIG, skb->len);
-		return to_stack_large(skb, f.mtu_result);
-	}
-	if (err != BPF_FIB_LKUP_RET_SUCCESS && err != BPF_FIB_LKUP_RET_NO_NEIGH) {
-		count_drop(DROP_NO_ROUTE, skb->len);
-		return ACT_SHOT;
-	}
-	if (to == &r->to)
-		rewrite_dst(skb, p, to);
-	decrement_ttl(skb, p);
-	pause = count_rule(r, skb->len);
-	if (!g->first_hit)
-		g->first_hit = bpf_ktime_get_ns();
-	return send(skb, &f, err == BPF_FIB_LKUP_RET_SUCCESS && pause < NEIGH_PAUSE_NS);
+	h = recall_hop(p, r, to, now);
+	if (!h)
+		return lookup(skb, p, r, g, now);
+	count_redirect(skb, r, g, now);
+	return send_hop(skb, p, &r->to, h);
 }
 
 #endif

@@ -151,7 +151,7 @@ static __noinline int guard(struct __sk_buff *skb, struct pkt *p)
 		return GUARD_DROP;
 	if (!r)
 		return GUARD_STACK;
-	count_rule(r, skb->len);
+	count_rule(r, skb->len, bpf_ktime_get_ns());
 	return GUARD_PASS;
 }
 

@@ -4,7 +4,7 @@
 
 #include "types.h"
 
-/* Sizes are set by user space before loading. All but scratch are pinned. */
+/* Sizes are set by user space before loading. All but hops are pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -109,6 +109,16 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } frags SEC(".maps");
 
+#define HOPS 1024
+
+/* Not pinned: it remembers for HOP_NS only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HOPS);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
@@ -125,20 +135,16 @@ static __always_inline void count_drop(__u32 why, __u32 len)
 	}
 }
 
-/* count_rule tells how long ago the rule was used last, on this CPU. */
-static __always_inline __u64 count_rule(const struct rule *r, __u32 len)
+static __always_inline void count_rule(const struct rule *r, __u32 len, __u64 now)
 {
 	__u32 i = r->counter;
 	struct counter *c = bpf_map_lookup_elem(&counters, &i);
-	__u64 now = bpf_ktime_get_ns(), last;
 
-	if (!c)
-		return now;
-	c->packets++;
-	c->bytes += len;
-	last = c->last;
-	c->last = now;
-	return now - last;
+	if (c) {
+		c->packets++;
+		c->bytes += len;
+		c->last = now;
+	}
 }
 
 static __always_inline int same(const struct addr *a, const struct addr *b)

@@ -45,6 +45,17 @@ struct ip6 {
 	struct addr src, dst;
 };
 
+/* load6 reads the header in place where it can: that is the usual case. */
+static __always_inline int load6(struct __sk_buff *skb, struct ip6 *h)
+{
+	__u8 *data = (__u8 *)(long)skb->data;
+
+	if (data + ETH_LEN + sizeof(*h) > (__u8 *)(long)skb->data_end)
+		return bpf_skb_load_bytes(skb, ETH_LEN, h, sizeof(*h));
+	__builtin_memcpy(h, data + ETH_LEN, sizeof(*h));
+	return 0;
+}
+
 struct ext6 {
 	__u8 next, len;
 	__be16 off;
@@ -61,7 +72,7 @@ static __always_inline int parse6(struct __sk_buff *skb, struct pkt *p)
 	__u8 next;
 	int i;
 
-	if (bpf_skb_load_bytes(skb, ETH_LEN, &h, sizeof(h)))
+	if (load6(skb, &h))
 		return -1;
 	p->src = h.src;
 	p->dst = h.dst;
@@ -157,6 +168,17 @@ static __always_inline void fix_transport(struct __sk_buff *skb, struct pkt *p, 
 		bpf_l4_csum_replace(skb, off, 0, diff, flags);
 }
 
+static __always_inline __u32 sum_of(const struct addr *a)
+{
+	__u64 s = (__u64)a->w[0] + a->w[1] + a->w[2] + a->w[3];
+
+	s = (s & 0xffffffff) + (s >> 32);
+	s = (s & 0xffff) + ((s >> 16) & 0xffff) + (s >> 32);
+	s = (s & 0xffff) + (s >> 16);
+	s = (s & 0xffff) + (s >> 16);
+	return s == 0xffff ? 0 : s;
+}
+
 /* rewrite_dst writes another destination and keeps every checksum right. An
  * IPv6 address with the same sum costs the transport header nothing. */
 static __always_inline void rewrite_dst(struct __sk_buff *skb, struct pkt *p, const struct addr *to)
@@ -165,11 +187,10 @@ static __always_inline void rewrite_dst(struct __sk_buff *skb, struct pkt *p, co
 	__u32 diff;
 
 	if (p->v6) {
-		diff = bpf_csum_diff(p->dst.w, 16, new.w, 16, 0);
-		diff = (diff & 0xffff) + (diff >> 16);
-		diff = (diff & 0xffff) + (diff >> 16);
-		if (diff != 0 && diff != 0xffff)
+		if (sum_of(&p->dst) != sum_of(&new)) {
+			diff = bpf_csum_diff(p->dst.w, 16, new.w, 16, 0);
 			fix_transport(skb, p, diff);
+		}
 		bpf_skb_store_bytes(skb, ETH_LEN + 24, &new, 16, 0);
 	} else {
 		diff = bpf_csum_diff(&p->dst.w[3], 4, &new.w[3], 4, 0);
@@ -190,6 +211,31 @@ static __always_inline void decrement_ttl(struct __sk_buff *skb, struct pkt *p)
 	}
 	bpf_l3_csum_replace(skb, ETH_LEN + 10, bpf_htons((__u16)p->ttl << 8), bpf_htons((__u16)ttl << 8), 2);
 	bpf_skb_store_bytes(skb, ETH_LEN + 8, &ttl, 1, 0);
+}
+
+#define HOP6_LESS 0xfeff /* what hop limit - 1 adds to a sum, little-endian */
+
+/* rewrite6 does all that at once, for IPv6 and an address with the same sum:
+ * MACs, hop limit, destination. 0 = done. */
+static __always_inline int rewrite6(struct __sk_buff *skb, struct pkt *p, const struct addr *to, const struct hop *h)
+{
+	struct addr new = *to;
+	__u8 *data, *end;
+
+	if (!p->v6 || sum_of(&p->dst) != sum_of(&new))
+		return -1;
+	bpf_csum_update(skb, HOP6_LESS);
+	data = (__u8 *)(long)skb->data;
+	end = (__u8 *)(long)skb->data_end;
+	if (data + ETH_LEN + 40 > end) {
+		bpf_csum_update(skb, 0xffff & ~HOP6_LESS);
+		return -1;
+	}
+	__builtin_memcpy(data, h->dmac, 6);
+	__builtin_memcpy(data + 6, h->smac, 6);
+	data[ETH_LEN + 7] = p->ttl - 1;
+	__builtin_memcpy(data + ETH_LEN + 24, &new, 16);
+	return 0;
 }
 
 #endif

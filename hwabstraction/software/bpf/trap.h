@@ -62,7 +62,7 @@ static __noinline int trap(struct __sk_buff *skb, struct pkt *p)
 		return 1;
 	}
 	bpf_ringbuf_submit(t, 0);
-	count_rule(r, skb->len);
+	count_rule(r, skb->len, bpf_ktime_get_ns());
 	return 1;
 }
 

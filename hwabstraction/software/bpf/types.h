@@ -120,6 +120,17 @@ struct counter {
 	__u64 last;
 };
 
+/* Where the FIB sent packets for an address, a moment ago. */
+struct hop {
+	struct addr to;
+	__u64 at;
+	__u32 ifindex;
+	__u16 mtu;
+	__u8 dmac[6];
+	__u8 smac[6];
+	__u8 pad[6];
+};
+
 struct egress_key {
 	struct addr addr;
 	__u32 ifindex;
