@@ -1,0 +1,58 @@
+package faults
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+var (
+	long   = flag.Bool("long", false, "dead times of minutes")
+	binDir = flag.String("bin", "", "directory of the programs; empty: build them")
+)
+
+// shortOr gives a dead time: the short one unless -long.
+func shortOr(short, whenLong time.Duration) time.Duration {
+	if *long {
+		return whenLong
+	}
+	return short
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	if os.Geteuid() != 0 {
+		return 0, fmt.Errorf("network namespaces need root")
+	}
+	if *binDir != "" {
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "dpmip-faults-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	args := []string{"build", "-o", dir + "/"}
+	for _, p := range []string{"dpmip-agent", "dpmip-mgmt", "dpmip-router"} {
+		args = append(args, "github.com/dpmip/dpmip/cmd/"+p)
+	}
+	build := exec.Command("go", args...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	*binDir = dir
+	return m.Run(), nil
+}

@@ -1,0 +1,69 @@
+package faults
+
+import (
+	"fmt"
+	"slices"
+
+	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+
+	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+)
+
+// record is what an agent knows of a VM; nil if nothing.
+func (w *world) record(c dpmipv1connect.AgentServiceClient, id string) (*v1.VM, error) {
+	res, err := c.ListVMs(w.ctx, connect.NewRequest(&v1.ListVMsRequest{}))
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range res.Msg.Vms {
+		if v.Vm == id {
+			return v, nil
+		}
+	}
+	return nil, nil
+}
+
+// rules lists what a node's device has, without its counters.
+func (w *world) rules(node string) []string {
+	w.t.Helper()
+	res, err := w.agent(node).ListRules(w.ctx, connect.NewRequest(&v1.ListRulesRequest{}))
+	w.must(err)
+	var out []string
+	for _, r := range res.Msg.Rules {
+		out = append(out, fmt.Sprintf("%s %s to %q port %q owner %s epoch %d on %v by %s %s %s", r.Kind, r.Address, r.To, r.Port, r.Owner, r.Epoch, r.On, r.Placement, r.Policy, r.Error))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sameRules asserts that a node's device has what it had before.
+func (w *world) sameRules(node string, before []string) {
+	w.t.Helper()
+	if len(before) == 0 {
+		w.t.Errorf("%s had no rules to compare", node)
+	}
+	if d := cmp.Diff(before, w.rules(node)); d != "" {
+		w.t.Errorf("rules at %s (-before +after)\n%s", node, d)
+	}
+}
+
+// hits sums what the rules of a kind at a node have counted for an address.
+func (w *world) hits(node, kind string) (packets uint64) {
+	w.t.Helper()
+	res, err := w.agent(node).ListRules(w.ctx, connect.NewRequest(&v1.ListRulesRequest{Kind: kind}))
+	w.must(err)
+	for _, r := range res.Msg.Rules {
+		packets += r.Packets
+	}
+	return packets
+}
+
+// binding is the management node's entry of a VM.
+func (w *world) binding(id string) *v1.Binding {
+	w.t.Helper()
+	res, err := w.mgmt().GetBinding(w.ctx, connect.NewRequest(&v1.GetBindingRequest{Vm: id}))
+	w.must(err)
+	return res.Msg.Binding
+}
