@@ -21,6 +21,7 @@ type batch struct {
 	routes  []rtMessage
 	routeOf []int // result of each message; -1 = of none
 	retired []retired
+	stale   []uint32 // counters to set to zero before the index names their rules
 	zones   zoneChange
 	hops    hopCache
 }
@@ -175,14 +176,14 @@ func (b *batch) publish(v *ruleSlot, old uint32) (uint32, error) {
 	if !ok {
 		return 0, fmt.Errorf("%w: rules", hwabstraction.ErrTableFull)
 	}
+	next := d.counters.next
 	if old != 0 {
 		v.Counter = d.tables.rules.at[old].Counter
 	} else if v.Counter, ok = d.counters.take(); !ok { // as many as slots: never
 		d.slots.give(at)
 		return 0, fmt.Errorf("%w: counters", hwabstraction.ErrTableFull)
-	} else if err := d.zeroCounter(v.Counter); err != nil {
-		d.slots.give(at)
-		return 0, err
+	} else if v.Counter < d.virgin || d.counters.next == next { // taken before
+		b.stale = append(b.stale, v.Counter)
 	}
 	d.tables.rules.at[at].publish(v)
 	return at, nil
@@ -211,6 +212,8 @@ func (b *batch) flush() {
 		b.d.log.Error("conntrack zones not written", "err", err)
 	}
 	b.zones = zoneChange{}
+	b.d.zeroCounters(b.stale)
+	b.stale = nil
 	b.flushIndex()
 	for _, r := range b.retired {
 		b.release(r)

@@ -36,7 +36,7 @@ type Device struct {
 	slots    allocator
 	insts    allocator
 	counters allocator
-	virgin   uint32                                          // counters from here on are zero at first
+	virgin   uint32                                          // counters from here on were never taken by an earlier process
 	limits   map[hwabstraction.Stamp]hwabstraction.HoldLimit // of groups to come
 	kernel   map[hwabstraction.RuleID]*kernelRoute
 	restores map[netip.Addr][]uint32 // deliver slots by the address they restore

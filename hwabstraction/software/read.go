@@ -200,20 +200,19 @@ func sum(per []counterValue) hwabstraction.Counter {
 	return c
 }
 
-// zeroCounter makes a counter start anew. From virgin on none was ever taken
-// but by this process, which has not given one back that it takes by next.
-func (d *Device) zeroCounter(at uint32) error {
-	if at >= d.virgin && at+1 == d.counters.next {
-		return nil
+// zeroCounters makes counters start anew. It is not needed for those that were
+// never taken: from virgin on, and just taken for the first time.
+func (d *Device) zeroCounters(at []uint32) {
+	if len(at) == 0 {
+		return
 	}
-	n, err := ebpf.PossibleCPU()
+	cpus, err := ebpf.PossibleCPU()
 	if err == nil {
-		err = d.tables.Counters.Put(at, make([]counterValue, n))
+		_, err = d.tables.Counters.BatchUpdate(at, make([]counterValue, len(at)*cpus), nil)
 	}
 	if err != nil {
-		return fmt.Errorf("software: counter %d: %w", at, err)
+		d.log.Error("counters not reset", "counters", len(at), "err", err)
 	}
-	return nil
 }
 
 // Drops implements hwabstraction.Device. Reasons: source_guard, hold_full,

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
@@ -310,4 +311,30 @@ func generateLine(t *testing.T) string {
 	}
 	t.Fatal("gen.go has no line for bpf2go")
 	return ""
+}
+
+// TestCounterReused gives a counter that has counted to another rule.
+func TestCounterReused(t *testing.T) {
+	t.Parallel()
+	_, l := host(t, func(c *Config) { c.MaxRules = 4 })
+	d := l.dev[0]
+	rules := redirects(4, stamp(1))
+	l.apply(0, rules[0])
+	used := make([]counterValue, ebpf.MustPossibleCPU())
+	used[0] = counterValue{Packets: 5, Bytes: 50, Last: monotonic()}
+	at := d.slotOf(rules[0].Target())
+	l.must(d.tables.Counters.Put(d.tables.rules.at[at].Counter, used))
+	l.apply(0, hwabstraction.Put(hwabstraction.Redirect{Stamp: stamp(2), Address: numbered(1), To: numbered(9)}))
+	got, err := d.Counters(t.Context(), []hwabstraction.RuleID{rules[0].Target()})
+	if c := got[rules[0].Target()]; err != nil || c.Packets != 5 || c.Bytes != 50 || c.LastUse.IsZero() {
+		t.Errorf("a replaced rule counts %+v, %v; want it to go on", c, err)
+	}
+	l.apply(0, hwabstraction.Remove(rules[0].Target(), stamp(2)))
+	l.apply(0, rules[1:]...)
+	for _, c := range rules[1:] {
+		got, err := d.Counters(t.Context(), []hwabstraction.RuleID{c.Target()})
+		if err != nil || got[c.Target()] != (hwabstraction.Counter{}) {
+			t.Errorf("%s starts with %+v, %v", c.Target(), got[c.Target()], err)
+		}
+	}
 }
