@@ -96,12 +96,12 @@ func (d *Device) adoptedZones() map[netip.Addr]uint16 {
 
 func (f *firewall) addZones(t *nftables.Table, zones map[netip.Addr]uint16) error {
 	for _, v4 := range []bool{true, false} {
-		s := &nftables.Set{
-			Table: t, Name: "zones6", IsMap: true,
+		s := &nftables.Set{ // with an ID of ours: the library's counter is not for several goroutines
+			Table: t, Name: "zones6", ID: 6, IsMap: true,
 			KeyType: nftables.TypeIP6Addr, DataType: nftables.TypeInetService,
 		}
 		if v4 {
-			s.Name, s.KeyType = "zones4", nftables.TypeIPAddr
+			s.Name, s.ID, s.KeyType = "zones4", 4, nftables.TypeIPAddr
 		}
 		if err := f.conn.AddSet(s, elements(zones, v4)); err != nil {
 			return err

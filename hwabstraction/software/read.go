@@ -180,7 +180,7 @@ func (d *Device) Counters(ctx context.Context, ids []hwabstraction.RuleID) (map[
 			continue
 		}
 		var per []counterValue
-		if err := d.tables.Counters.Lookup(at, &per); err != nil {
+		if err := d.tables.Counters.Lookup(d.tables.rules.at[at].Counter, &per); err != nil {
 			return out, fmt.Errorf("software: counter of %s: %w", id, err)
 		}
 		out[id] = sum(per)
