@@ -118,7 +118,8 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 		if k := c.contacts[c.inv.Peer(e.From)]; k != nil {
 			k.heard = now
 		}
-		c.run(c.node.Receive(now, e.Inbound, c.effects[:0]))
+		c.effects = c.node.Receive(now, e.Inbound, c.effects[:0])
+		c.run(c.effects)
 	case Unreachable:
 		c.run(c.node.Unreachable(now, e.To, c.effects[:0]))
 	case Committed:
@@ -146,11 +147,14 @@ func (c *Core) Next() (time.Time, bool) {
 	return at, ok
 }
 
+// usualEffects is how many effects one Step seldom passes.
+const usualEffects = 8
+
 func (c *Core) begin(now time.Time) {
 	if now.Before(c.now) { // a clock that steps back stands still here
 		now = c.now
 	}
-	c.now, c.out, c.tx = now, nil, newTxn(c)
+	c.now, c.out, c.tx = now, make([]Effect, 0, usualEffects), &txn{c: c}
 }
 
 func (c *Core) end() []Effect {

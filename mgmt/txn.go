@@ -27,10 +27,6 @@ type txn struct {
 	undo []func()      // take the cache back; newest last
 }
 
-func newTxn(c *Core) *txn {
-	return &txn{c: c, bindings: map[mobility.VMID]*Binding{}, moves: map[moveID]*Move{}}
-}
-
 // binding is the VM's record as this Step sees it, or nil. It must not be
 // changed; see edit.
 func (t *txn) binding(vm mobility.VMID) *Binding {
@@ -48,6 +44,9 @@ func (t *txn) edit(vm mobility.VMID) *Binding {
 		return b
 	}
 	if !ok {
+		if t.bindings == nil {
+			t.bindings = map[mobility.VMID]*Binding{}
+		}
 		t.bindingOrder = append(t.bindingOrder, vm)
 		t.touch(vm)
 	}
@@ -91,6 +90,9 @@ func (t *txn) deleteMove(id moveID) { t.setMove(id, nil) }
 
 func (t *txn) setMove(id moveID, m *Move) {
 	if _, ok := t.moves[id]; !ok {
+		if t.moves == nil {
+			t.moves = map[moveID]*Move{}
+		}
 		t.moveOrder = append(t.moveOrder, id)
 	}
 	t.moves[id] = m

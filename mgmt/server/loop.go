@@ -89,7 +89,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		case f := <-l.work:
 			f()
 		case err := <-results:
-			l.written(err)
+			l.written(ctx, batches, err)
 		case <-timer.C:
 			l.step(mgmt.Tick{})
 		}
@@ -172,9 +172,10 @@ func (l *Loop) flush(ctx context.Context, batches chan<- []store.Write) {
 	batches <- writes
 }
 
-// written takes the writer's result. After a failure nothing that was decided
-// since is durable either: the Core takes all of it back.
-func (l *Loop) written(err error) {
+// written takes the writer's result, and gives it the next group before the
+// answers that this one releases are worked out. After a failure nothing that
+// was decided since is durable either: the Core takes all of it back.
+func (l *Loop) written(ctx context.Context, batches chan<- []store.Write, err error) {
 	batch := l.writing
 	l.writing = nil
 	l.metrics.written(len(batch), time.Since(l.asked))
@@ -183,6 +184,7 @@ func (l *Loop) written(err error) {
 		l.step(mgmt.CommitFailed{From: batch[0].ID, Err: err})
 		return
 	}
+	l.flush(ctx, batches)
 	l.step(mgmt.Committed{Through: batch[len(batch)-1].ID})
 }
 
