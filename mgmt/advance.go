@@ -38,9 +38,11 @@ func (c *Core) releaseOld(b *Binding) {
 	}
 }
 
-// redirected reports whether an anchor still redirects the address.
+// redirected reports whether an anchor may still redirect the address.
 func (b *Binding) redirected(a netip.Addr) bool {
-	return slices.ContainsFunc(b.Anchors, func(x Anchor) bool { return !x.Cold && slices.Contains(x.Addrs, a) })
+	return slices.ContainsFunc(b.Anchors, func(x Anchor) bool {
+		return !x.Cold && slices.Contains(x.Addrs, a) || slices.Contains(x.Draining, a)
+	})
 }
 
 // advanceMove moves the committed move on: confirmed by all, drained, done.
@@ -72,6 +74,9 @@ func (c *Core) settled(b *Binding) bool {
 		return false
 	}
 	for i := range b.Anchors {
+		if len(b.Anchors[i].Draining) > 0 {
+			return false
+		}
 		for _, a := range b.Anchors[i].Addrs {
 			if !slices.Contains(b.Slots, a) || c.inv.Home(a) != b.Anchors[i].Hypervisor {
 				return false

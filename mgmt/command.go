@@ -3,6 +3,7 @@ package mgmt
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 
 	"github.com/dpmip/dpmip/mgmt/inventory"
@@ -121,6 +122,8 @@ func (c *Core) mayPrepare(b *Binding, to string, o mobility.MoveOptions) error {
 		return no("a cold move leaves no redirect: kept addresses would be reached by nobody (want redirect = routed, or addresses = renumber)")
 	case o.Redirect == mobility.RedirectRouted && o.Addresses == mobility.AddressesKeep && len(c.inv.Outwards(to)) == 0:
 		return no("no router of the inventory leads to %s: kept addresses cannot be routed there", to)
+	case o.Mode != mobility.ModeCold && o.Redirect == mobility.RedirectTranslated && c.orphan(b, to).IsValid():
+		return no("%s redirects %s no longer since a cold move: it would be reached by nobody (want redirect = routed)", c.inv.Home(c.orphan(b, to)), c.orphan(b, to))
 	case len(addrs) > mobility.MaxOldAddresses:
 		return mobility.Refuse(mobility.StatusResources, "vm %s has %d live old addresses, at most %d can move", b.VM, len(addrs), mobility.MaxOldAddresses)
 	}
@@ -128,6 +131,18 @@ func (c *Core) mayPrepare(b *Binding, to string, o mobility.MoveOptions) error {
 		return err
 	}
 	return mayHold(b, h, o)
+}
+
+// orphan is a slot that its home does not redirect, or nothing. The fabric
+// without host routes leads there.
+func (c *Core) orphan(b *Binding, to string) netip.Addr {
+	for _, s := range b.Slots {
+		home := c.inv.Home(s)
+		if a := b.anchor(home); home != "" && home != to && home != b.Hypervisor && (a == nil || a.Cold) {
+			return s
+		}
+	}
+	return netip.Addr{}
 }
 
 // mayHold checks that the destination has pools and ranges of every family.

@@ -218,13 +218,22 @@ func (c *Core) adopt(q *question) error {
 	o := c.inv.Policy.Defaults
 	m := &Move{VM: r.VM, From: b.Hypervisor, To: q.host.Name, Epoch: r.Epoch, Plain: true, State: MoveReady, Options: o}
 	m.Addrs, m.Current = b.live()
+	for _, d := range r.Deliveries { // for addresses that the backup knows
+		if checkDeliveries(q.host.Pooled, b, []mobility.Delivery{d}, nil) == nil {
+			m.Deliveries = append(m.Deliveries, d)
+		}
+	}
+	if r.HasMove() {
+		m.Options = r.Move.WithPhase(mobility.PhaseSingle)
+	}
 	m.phase(c.now, PhaseEpochJumped, "the store was restored from a backup")
 	c.tx.putMove(m)
 	c.commitTo(q, m)
-	// Its delivery addresses are not known here: the former hypervisor redirects
-	// by what it was told before the backup, and must not be told otherwise.
+	// Where its delivery addresses are not known (it was no COMMIT) the former
+	// hypervisor redirects by what it was told before the backup, and must not be
+	// told otherwise.
 	for i := range b.Anchors {
-		b.Anchors[i].Confirmed = true
+		b.Anchors[i].Confirmed = len(m.Deliveries) == 0
 	}
 	c.advance(b)
 	return nil

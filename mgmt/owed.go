@@ -111,6 +111,7 @@ func (c *Core) owedToAnchors(list []owed, b *Binding) []owed {
 	for i := range b.Anchors {
 		a := &b.Anchors[i]
 		switch {
+		case a.Cold && !a.Confirmed && c.routesOwed(b): // routers still point there: it would send back what they send
 		case a.Cold && !a.Confirmed:
 			list = append(list, owed{flightKey{a.Hypervisor, cold}, b.request(mobility.HandoffUnknown, a.Epoch, 0, o)})
 		case a.Cold:

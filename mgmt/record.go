@@ -71,6 +71,9 @@ type Anchor struct {
 	Confirmed  bool           `json:"confirmed"`
 	Cold       bool           `json:"cold,omitempty"` // remove everything, no redirect
 	Addrs      []netip.Addr   `json:"addrs,omitempty"`
+	// Draining are addresses that it may stop to redirect, and perhaps has not
+	// yet: its next confirmation tells.
+	Draining []netip.Addr `json:"draining,omitempty"`
 }
 
 // Route is one address's host route at one router.
@@ -97,6 +100,7 @@ func (b *Binding) clone() *Binding {
 	c.Anchors = slices.Clone(b.Anchors)
 	for i := range c.Anchors {
 		c.Anchors[i].Addrs = slices.Clone(c.Anchors[i].Addrs)
+		c.Anchors[i].Draining = slices.Clone(c.Anchors[i].Draining)
 	}
 	c.Routes = slices.Clone(b.Routes)
 	c.Quarantine = slices.Clone(b.Quarantine)

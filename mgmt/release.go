@@ -67,7 +67,8 @@ func (c *Core) deregister(q *question) error {
 
 // mayDrain answers an anchor that finds its redirect quiet. Where only some of
 // the addresses may go, the answer is 129 and the anchor is told, by row 7,
-// which ones it must keep.
+// which ones it must keep. The answer may be lost and the redirect go on: what
+// depends on its end waits until the anchor has confirmed a row 7 or 14.
 func (c *Core) mayDrain(q *question) error {
 	var may []netip.Addr
 	var why error
@@ -83,12 +84,14 @@ func (c *Core) mayDrain(q *question) error {
 	}
 	b := c.tx.edit(q.Request.VM)
 	if a := b.anchor(q.host.Name); a != nil && !a.Cold {
-		n := len(a.Addrs)
-		a.Addrs = slices.DeleteFunc(a.Addrs, func(x netip.Addr) bool { return slices.Contains(may, x) })
-		a.Confirmed = a.Confirmed && (why == nil || len(a.Addrs) == n)
-		if len(a.Addrs) == 0 {
-			b.dropAnchor(q.host.Name)
+		for _, x := range may {
+			if slices.Contains(a.Addrs, x) {
+				a.Draining = append(a.Draining, x)
+				a.Confirmed = false
+			}
 		}
+		a.Addrs = slices.DeleteFunc(a.Addrs, func(x netip.Addr) bool { return slices.Contains(may, x) })
+		a.Cold = len(a.Addrs) == 0
 	}
 	if why == nil {
 		c.accept(q, b, "drain", registration.Reply{Epoch: b.Epoch, Slots: q.Request.Slots})

@@ -158,6 +158,8 @@ func (c *Core) anchorReplied(f *flight, r registration.Reply) {
 	switch {
 	case a == nil || a.Epoch != f.owed.request.Epoch || a.Cold != (f.owed.key.kind == cold):
 		return
+	case f.owed.key.kind == keepAnchor && !a.Confirmed:
+		return // it was asked before there was something new to confirm
 	case r.Status == mobility.StatusNotVMForThisNode && !c.keeps(b, a):
 		// It has lost the VM, and with it what it would redirect.
 		b.dropAnchor(a.Hypervisor)
@@ -170,7 +172,7 @@ func (c *Core) anchorReplied(f *flight, r registration.Reply) {
 	}
 	c.keptNow(f.vm, a.Hypervisor)
 	if !a.Confirmed {
-		a.Confirmed = true
+		a.Confirmed, a.Draining = true, nil
 		if m := c.tx.editMove(f.vm, b.Last); b.Last != 0 && m != nil {
 			m.phase(c.now, PhaseAnchorConfirmed, a.Hypervisor)
 		}
