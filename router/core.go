@@ -63,9 +63,14 @@ func NewCore(cfg Config) (*Core, error) {
 	return &Core{cfg: cfg, node: n, routes: map[netip.Addr]*Route{}, jobs: map[uint64]job{}}, nil
 }
 
-// Event is something that happened: Received, Unreachable, Programmed,
+// Event is something that happened: Start, Received, Unreachable, Programmed,
 // Moved or Tick.
 type Event interface{ event() }
+
+// Start comes first: the management node is watched from now on. Its answers to
+// heartbeats tell the offset to its clock, without which no Request would be in
+// time.
+type Start struct{}
 
 // Received is one message of an allow-listed peer.
 type Received struct{ Inbound registration.Inbound }
@@ -90,6 +95,7 @@ type Moved struct {
 // Tick says that time has passed.
 type Tick struct{}
 
+func (Start) event()       {}
 func (Received) event()    {}
 func (Unreachable) event() {}
 func (Programmed) event()  {}
@@ -142,6 +148,10 @@ func (c *Core) Next() (time.Time, bool) { return c.node.Next() }
 func (c *Core) Step(now time.Time, e Event) []Effect {
 	c.out = c.out[:0]
 	switch e := e.(type) {
+	case Start:
+		for _, m := range c.cfg.Node.Management {
+			c.out = c.node.Watch(now, m, c.out)
+		}
 	case Received:
 		c.out = c.node.Receive(now, e.Inbound, c.out)
 	case Unreachable:

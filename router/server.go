@@ -102,6 +102,8 @@ type Loop struct {
 func (l Loop) Run(ctx context.Context) error {
 	s := l.Server
 	s.restore(l.Restored)
+	s.step(ctx, time.Now(), Start{})
+	s.flush(ctx)
 	close(s.ready)
 	timer := time.NewTimer(s.next(time.Now()))
 	defer timer.Stop()
