@@ -104,7 +104,8 @@ func (c *Core) finish(v *vm, a registration.Ask) {
 	c.persist(v, rest)
 }
 
-// cold is row 14: everything below the epoch goes, and nothing is redirected.
+// cold is row 14: everything below the epoch goes, and nothing is redirected. In
+// the epoch of the redirect itself it says that the redirect has drained.
 func (c *Core) cold(v *vm, a registration.Ask) {
 	e := a.Request.Epoch
 	if e == 0 {
@@ -118,7 +119,7 @@ func (c *Core) cold(v *vm, a registration.Ask) {
 		c.stopRegistering(v)
 		c.spendServing(v)
 	}
-	if l := v.Leaving; l != nil && l.Epoch < e {
+	if l := v.Leaving; l != nil && (l.Epoch < e || l.Epoch == e && l.Done) {
 		v.Leaving = nil
 		c.stopDraining(v)
 	}

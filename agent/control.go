@@ -183,9 +183,13 @@ func (c *Core) activate(e Activate) {
 	c.do(v, func() { c.activateNow(v, e) })
 }
 
+// plainWait is how long an arrival without a PREPARE waits at least for the
+// management node, which may refuse it: nothing is delivered before.
+const plainWait = 10 * time.Second
+
 // plain attaches a VM that arrives without a PREPARE: the draft's flow.
 func (c *Core) plain(e Activate, addrs []netip.Addr, mac mobility.MAC) {
-	a := c.completed(Attach{ID: e.ID, VM: e.VM, Port: e.Port, MAC: mac, Addresses: addrs, Wait: e.Wait, plain: true})
+	a := c.completed(Attach{ID: e.ID, VM: e.VM, Port: e.Port, MAC: mac, Addresses: addrs, Wait: max(e.Wait, plainWait), plain: true})
 	if err := c.checkAttach(a); err != nil {
 		c.emit(Answer{ID: e.ID, Err: err})
 		return

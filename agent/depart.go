@@ -238,7 +238,12 @@ func (c *Core) letGo(v *vm, a registration.Ask) {
 		c.spendServing(v)
 	}
 	c.dropDrained(v)
-	c.quarantine(v, func(s Spent) bool { return s.State == SpentRestoring && !l.hasPair(s.Old) })
+	// A refresh says that every anchor has followed: nobody sends any more to what
+	// an earlier stay here had reserved.
+	followed := a.Request.Handoff == mobility.HandoffUnchanged
+	c.quarantine(v, func(s Spent) bool {
+		return s.State == SpentRestoring && (!l.hasPair(s.Old) || followed && s.Epoch < l.Epoch)
+	})
 	c.persist(v, func(err error) {
 		if err != nil {
 			c.refuse(v, a, err)
