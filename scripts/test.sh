@@ -5,6 +5,9 @@ set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "make test makes network namespaces: run it as root" >&2; exit 1; }
 export CGO_ENABLED=0
+snapshot=$(mktemp)
+trap 'rm -f "$snapshot"' EXIT
+go run ./internal/guard/leftovers take "$snapshot"
 passed=0
 failed=0
 step() { # name command...
@@ -29,12 +32,12 @@ else
 	step "build" make --no-print-directory build
 	step "lint" sh scripts/lint.sh
 	step "arm64, static" sh scripts/arm64.sh
-	step "generated files" sh scripts/generated.sh
+	step "generated files" go run ./internal/guard/generated
 	step "tests" go test -count 1 -timeout 20m ./...
 	step "fuzzing" sh scripts/fuzz.sh 3s
 	step "matrix" bin/dpmip-lab matrix
 	step "sabotage" bin/dpmip-lab sabotage
-	step "nothing left over" sh scripts/leftovers.sh
+	step "nothing left over" go run ./internal/guard/leftovers check "$snapshot"
 fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
