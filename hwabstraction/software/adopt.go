@@ -144,7 +144,7 @@ func (d *Device) dropEmptyGroups() {
 		}
 		if _, err := d.nl.LinkByIndex(int(at)); err != nil {
 			d.log.Error("hold port is gone", "group", g.slot.stamp(), "err", err)
-			g.slot.unset(instHold | instDrained)
+			g.slot.unset(instHold)
 			g.slot.HoldIfindex = 0
 		}
 	}

@@ -86,10 +86,13 @@ type bpfInst struct {
 	HoldDrops    uint64
 	FirstHeld    uint64
 	ReleasedAt   uint64
-	LastIfb      uint64
+	Entered      uint64
+	Left         uint64
 	Flows        uint32
 	Serial       uint32
 	Wall         uint64
+	Cpu          uint32
+	Pad          uint32
 }
 
 type bpfPort struct {

@@ -244,11 +244,11 @@ func (d *Device) Group(s hwabstraction.Stamp) (hwabstraction.GroupStatus, error)
 		Held: i.Held, HoldDrops: i.HoldDrops, MaxHold: holdTime(i),
 	}
 	if st&instHold != 0 {
-		backlog, err := d.backlog(i.HoldIfindex)
+		q, err := d.queue(i.HoldIfindex)
 		if err != nil {
 			return status, err
 		}
-		status.HeldNow = uint64(backlog)
+		status.HeldNow = uint64(q.Qlen)
 	}
 	return status, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -13,10 +14,12 @@ import (
 
 // A hold is an ifb with a tbf root. Closed, its rate is one byte a second and
 // every packet is charged closedOverhead more bytes: the first frame (our own
-// filler) empties the bucket and nothing passes for 18 hours. Frames of our
+// filler) empties the bucket and nothing passes for 14 hours. Frames of our
 // own, fillers and kicks, end in the ifb: it sends on only what was redirected.
 const (
 	closedOverhead = 65535
+	closedBurst    = 72000 // no frame is larger: what is segmented would count as several
+	closedFiller   = 60000
 	openRate       = 5_000_000_000 // bytes per second
 	openBurst      = 1 << 20
 	holdSlack      = 16 << 20 // for what passes during the release
@@ -26,7 +29,7 @@ func holdName(at uint32) string { return fmt.Sprintf("dpmip-h%d", at) }
 
 // ensureHold gives the group an ifb, closed, and lets its packets pass there.
 // A group that was released needs none. Caller holds apply.
-func (d *Device) ensureHold(g *group, port uint32) error {
+func (d *Device) ensureHold(g *group) error {
 	if g.slot.HoldIfindex != 0 || g.slot.state()&(instActive|instReturning) != 0 {
 		return nil
 	}
@@ -35,15 +38,12 @@ func (d *Device) ensureHold(g *group, port uint32) error {
 		return err
 	}
 	at := uint32(l.Attrs().Index)
-	burst := uint32(l.Attrs().MTU + 64)
-	if p, err := d.nl.LinkByIndex(int(port)); err == nil {
-		burst = max(burst, uint32(p.Attrs().MTU+64))
-	}
 	limit := min(uint64(g.slot.LimitBytes)+holdSlack, 1<<31)
-	if err := d.gate(at, tbf{rate: 1, overhead: closedOverhead, burst: burst, limit: uint32(limit)}); err != nil {
-		return errors.Join(err, d.nl.LinkDel(l))
+	err = d.gate(at, tbf{rate: 1, overhead: closedOverhead, burst: closedBurst, limit: uint32(limit)})
+	if err == nil {
+		err = d.send(at, filler(closedFiller))
 	}
-	if err := d.send(at, filler(1400)); err != nil {
+	if err != nil {
 		return errors.Join(err, d.nl.LinkDel(l))
 	}
 	atomic.StoreUint32(&g.slot.HoldIfindex, at)
@@ -56,7 +56,7 @@ func (d *Device) makeIfb(name string) (netlink.Link, error) {
 		d.nl.LinkDel(old) // of a process that died between making and using it
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = name, 1, 1
+	attrs.Name, attrs.MTU, attrs.NumTxQueues, attrs.NumRxQueues = name, 65535, 1, 1
 	if err := d.nl.LinkAdd(&netlink.Ifb{LinkAttrs: attrs}); err != nil {
 		return nil, fmt.Errorf("software: hold: %s: %w", name, err)
 	}
@@ -120,19 +120,19 @@ func tbfMessage(ifindex uint32, q tbf) rtMessage {
 	return m
 }
 
-// backlog is how many packets wait in a hold.
-func (d *Device) backlog(ifindex uint32) (uint32, error) {
+// queue reads the root qdisc of a hold.
+func (d *Device) queue(ifindex uint32) (netlink.GnetStatsQueue, error) {
 	qs, err := d.nl.QdiscList(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}})
 	if err != nil {
-		return 0, fmt.Errorf("software: hold: queue of port %d: %w", ifindex, err)
+		return netlink.GnetStatsQueue{}, fmt.Errorf("software: hold: queue of port %d: %w", ifindex, err)
 	}
 	for _, q := range qs {
 		a := q.Attrs()
 		if a.LinkIndex == int(ifindex) && a.Parent == netlink.HANDLE_ROOT && a.Statistics != nil && a.Statistics.Queue != nil {
-			return a.Statistics.Queue.Qlen, nil
+			return *a.Statistics.Queue, nil
 		}
 	}
-	return 0, nil
+	return netlink.GnetStatsQueue{}, nil
 }
 
 // removeHold ends a group's hold; what is still in it is lost. Caller holds
@@ -142,7 +142,7 @@ func (d *Device) removeHold(g *group) {
 	if at == 0 {
 		return
 	}
-	g.slot.unset(instHold | instDrained)
+	g.slot.unset(instHold)
 	atomic.StoreUint32(&g.slot.HoldIfindex, 0)
 	l, err := d.nl.LinkByIndex(int(at))
 	if err != nil || l.Attrs().Name != holdName(g.at) {
@@ -177,37 +177,36 @@ func (d *Device) startRelease(g *group) <-chan struct{} {
 	return left
 }
 
-// releaseHold lets go what is held. Packets keep going through the ifb until
-// it was seen empty, and beyond that as long as they follow one another so
-// closely (IFB_GAP_NS) that the next could overtake the last.
+// releaseHold lets go what is held. Packets keep going through the ifb, behind
+// the held ones, until all that entered were seen to have left; the group is
+// told by its Left. It leaves the ifb for good when none has entered since.
 func (d *Device) releaseHold(i *instSlot) error {
 	at, serial := atomic.LoadUint32(&i.HoldIfindex), i.Serial
 	limit := min(uint64(i.LimitBytes)+holdSlack, 1<<31)
-	open := tbf{rate: openRate, burst: openBurst, limit: uint32(limit)}
-	if err := d.gate(at, open); err != nil {
+	if err := d.gate(at, tbf{rate: openRate, burst: openBurst, limit: uint32(limit)}); err != nil {
 		return err
 	}
-	const soonest, latest = 500 * time.Microsecond, 100 * time.Millisecond
+	const soonest, latest, often = 500 * time.Microsecond, 20 * time.Millisecond, 40
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for wait := soonest; ; wait = min(2*wait, latest) {
+	wait := soonest
+	for n := 0; ; n++ {
 		if i.Serial != serial || atomic.LoadUint32(&i.HoldIfindex) != at {
 			return nil // the group is gone, and its hold
 		}
-		n, err := d.backlog(at)
-		if err != nil {
+		entered := atomic.LoadUint64(&i.Entered)
+		empty, err := d.passed(at, entered, int(atomic.LoadUint32(&i.CPU)))
+		switch {
+		case err != nil:
 			return err
-		}
-		if n > 0 {
-			if err := d.send(at, filler(64)); err != nil { // wakes the queue
-				return err
-			}
-			wait = soonest
-		} else if i.state()&instDrained == 0 {
-			i.set(instDrained)
-		} else if monotonic()-atomic.LoadUint64(&i.LastIfb) > uint64(5*time.Millisecond) {
-			i.unset(instHold | instDrained)
+		case empty && atomic.LoadUint64(&i.Left) == entered:
+			i.unset(instHold)
 			return nil
+		case empty:
+			atomic.StoreUint64(&i.Left, entered)
+		}
+		if n > often {
+			wait = min(2*wait, latest)
 		}
 		timer.Reset(wait)
 		select {
@@ -216,6 +215,44 @@ func (d *Device) releaseHold(i *instSlot) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// passed reports whether so many packets have entered an ifb and left it again;
+// where some still wait it wakes the queue.
+func (d *Device) passed(ifindex uint32, entered uint64, cpu int) (bool, error) {
+	l, err := d.nl.LinkByIndex(int(ifindex))
+	if err != nil {
+		return false, fmt.Errorf("software: hold: port %d: %w", ifindex, err)
+	}
+	s := l.Attrs().Statistics
+	in, out := s.RxPackets-s.RxDropped, s.TxPackets+s.TxDropped // received but not redirected: our own
+	if in >= entered {
+		return out >= in, nil
+	}
+	q, err := d.queue(ifindex)
+	if err != nil {
+		return false, err
+	}
+	if q.Qlen > 0 {
+		return false, d.kick(ifindex, cpu)
+	}
+	return out >= in && in+uint64(q.Drops) >= entered, nil
+}
+
+// kick wakes a queue, on the CPU where its packets come in: everything that
+// leaves then stays in the order of that CPU, also on a veth behind it, which
+// queues per CPU.
+func (d *Device) kick(ifindex uint32, cpu int) error {
+	done := make(chan error, 1)
+	go func() { // its thread is used up: it keeps the affinity
+		runtime.LockOSThread()
+		var set unix.CPUSet
+		set.Set(cpu)
+		// A CPU that we may not use costs order at worst, not packets.
+		_ = unix.SchedSetaffinity(0, &set)
+		done <- d.send(ifindex, filler(64))
+	}()
+	return <-done
 }
 
 // resumeReleases goes on with what an earlier process began.

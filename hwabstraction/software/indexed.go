@@ -122,7 +122,7 @@ func (b *batch) putDeliver(i int, r hwabstraction.Deliver) error {
 		return err
 	}
 	if r.Hold {
-		if err := b.d.ensureHold(g, ifindex); err != nil {
+		if err := b.d.ensureHold(g); err != nil {
 			b.d.settle(g)
 			return err
 		}

@@ -57,6 +57,7 @@ func child(dir string) error {
 // same rules, and releases what was held by nobody in between.
 func TestKilledWhileHolding(t *testing.T) {
 	l := newLab(t, AttachAuto)
+	onOneCPU(t)
 	f := fams[0]
 	l.must(l.dev[1].Close())
 	kill := l.startChild(1)
@@ -121,6 +122,7 @@ func (l *lab) startChild(i int) (kill func()) {
 // switching it on and opening its hold.
 func TestKilledWhileReleasing(t *testing.T) {
 	l := newLab(t, AttachAuto)
+	onOneCPU(t)
 	f := fams[0]
 	l.prepare(1, f, f.d, 2)
 	to := netip.AddrPortFrom(f.d, 4000)

@@ -292,11 +292,31 @@ func collect(t testing.TB, c *net.UDPConn, want int) []int {
 	return got
 }
 
-// silent reports what arrives although nothing should, after whatever came
-// before fence was sent on the same path.
+// send sends one numbered packet.
 func send(t testing.TB, c *net.UDPConn, to netip.AddrPort, k int) {
 	t.Helper()
 	if _, err := c.WriteToUDPAddrPort(fmt.Appendf(nil, "%d", k), to); err != nil {
 		t.Fatalf("send %d: %v", k, err)
+	}
+}
+
+// onOneCPU keeps the test's goroutine on one thread of one CPU from here on: a
+// veth queues per CPU, so packets sent from two may overtake each other before
+// they reach anything that is tested.
+func onOneCPU(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread() // the thread ends with the test's goroutine
+	var allowed, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		t.Fatal(err)
+	}
+	for cpu := range 1024 {
+		if allowed.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -83,7 +83,6 @@ const (
 	instActive
 	instReturning
 	instHold
-	instDrained
 	instOverflow
 )
 
@@ -104,9 +103,11 @@ type instSlot struct {
 	LimitTime                uint64
 	Held, HeldBytes          uint64
 	HoldDrops, FirstHeld     uint64
-	ReleasedAt, LastIfb      uint64
+	ReleasedAt               uint64
+	Entered, Left            uint64
 	Flows, Serial            uint32
 	Wall                     uint64
+	CPU, _                   uint32
 }
 
 func (g *instSlot) stamp() hwabstraction.Stamp {

@@ -27,6 +27,7 @@ func TestMove(t *testing.T) {
 			t.Run(attach.String()+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
 				l := newLab(t, attach)
+				onOneCPU(t)
 				for _, d := range []netip.Addr{f.d, f.odd} {
 					moveOnce(t, l, f, d)
 				}
@@ -40,9 +41,7 @@ func moveOnce(t *testing.T, l *lab, f fam, d netip.Addr) {
 	l.must(l.dev[0].Activate(stamp(1)))
 	to := netip.AddrPortFrom(f.old, 4000)
 	from := l.spine.udp(netip.AddrPortFrom(f.peer, 0))
-	at := [2]interface{ Close() error }{}
 	a, b := l.vm[0].udp(to), l.vm[1].udp(to)
-	at[0], at[1] = a, b
 	for k := range 10 {
 		send(t, from, to, k)
 	}

@@ -50,18 +50,19 @@ static __always_inline int to_stack_large(struct __sk_buff *skb, __u32 mtu)
 	return ACT_OK;
 }
 
-/* through_ifb tells whether a released packet must still go behind others. */
-static __always_inline int through_ifb(struct inst *g, __u32 state)
+static __always_inline int enter_ifb(struct __sk_buff *skb, struct inst *g)
 {
-	__u64 now;
+	__sync_fetch_and_add(&g->entered, 1);
+	g->cpu = bpf_get_smp_processor_id();
+	set_mark(skb, MARK_DELIVER);
+	return bpf_redirect(g->hold_ifindex, 0);
+}
 
-	if (!(state & INST_HOLD))
-		return 0;
-	now = bpf_ktime_get_ns();
-	if ((state & INST_DRAINED) && now - g->last_ifb > IFB_GAP_NS)
-		return 0;
-	g->last_ifb = now;
-	return 1;
+/* behind_others tells whether a released packet must still go through the ifb:
+ * as long as one that went there was not seen to leave. */
+static __always_inline int behind_others(struct inst *g, __u32 state)
+{
+	return (state & INST_HOLD) && *(volatile __u64 *)&g->entered != *(volatile __u64 *)&g->left;
 }
 
 static __always_inline int hold(struct __sk_buff *skb, struct inst *g)
@@ -84,9 +85,7 @@ static __always_inline int hold(struct __sk_buff *skb, struct inst *g)
 		count_drop(DROP_HOLD_FULL, skb->len);
 		return ACT_SHOT;
 	}
-	g->last_ifb = now;
-	set_mark(skb, MARK_DELIVER);
-	return bpf_redirect(g->hold_ifindex, 0);
+	return enter_ifb(skb, g);
 }
 
 /* deliver: a rule of group g claimed the packet. */
@@ -95,10 +94,8 @@ static __noinline int deliver(struct __sk_buff *skb, struct inst *g)
 	__u32 state = *(volatile __u32 *)&g->state;
 
 	if (state & (INST_ACTIVE | INST_RETURNING)) {
-		if (through_ifb(g, state)) {
-			set_mark(skb, MARK_DELIVER);
-			return bpf_redirect(g->hold_ifindex, 0);
-		}
+		if (behind_others(g, state))
+			return enter_ifb(skb, g);
 		if (state & INST_ACTIVE)
 			set_mark(skb, MARK_DELIVER);
 		return ACT_OK;

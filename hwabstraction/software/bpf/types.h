@@ -77,12 +77,7 @@ struct rule {
 #define INST_ACTIVE 2
 #define INST_RETURNING 4
 #define INST_HOLD 8      /* packets pass through the group's ifb */
-#define INST_DRAINED 16  /* the ifb was seen empty: leave it at the next gap */
-#define INST_OVERFLOW 32 /* not all flows were loaded: unknown ones pass */
-
-/* A packet that follows another one into the ifb within this time goes there
- * too, so that it cannot overtake. */
-#define IFB_GAP_NS 500000
+#define INST_OVERFLOW 16 /* not all flows were loaded: unknown ones pass */
 
 /* One group. state is written by user space only, in one aligned store. */
 struct inst {
@@ -101,10 +96,13 @@ struct inst {
 	__u64 hold_drops;
 	__u64 first_held;
 	__u64 released_at;
-	__u64 last_ifb;
+	__u64 entered; /* packets sent into the ifb */
+	__u64 left;    /* user space: of these have left it, as it has seen */
 	__u32 flows;
 	__u32 serial; /* of this use of the element: keys flows and judged */
 	__u64 wall;   /* user space: CLOCK_REALTIME - CLOCK_MONOTONIC when armed */
+	__u32 cpu;    /* that the last packet entered on */
+	__u32 pad;
 };
 
 /* What stands at one address: slots, 0 = none. */
