@@ -15,7 +15,7 @@ func (c *Core) takeOver(q *question) error {
 	switch {
 	case c.adopts(q):
 		return c.adopt(q)
-	case q.open != nil && q.open.To == q.host.Name && (r.Ticket == q.open.Ticket && r.Epoch == q.open.Epoch || !c.inv.Policy.Tickets && r.Ticket.IsZero()):
+	case q.open != nil && q.open.To == q.host.Name && c.entitled(q):
 		return c.commitMove(q, q.open)
 	case !r.Ticket.IsZero():
 		return mobility.Refuse(mobility.StatusProhibited, "the ticket is not valid for vm %s at %s, epoch %d", r.VM, q.host.Name, r.Epoch)
@@ -31,6 +31,17 @@ func (c *Core) takeOver(q *question) error {
 		return mobility.Refuse(mobility.StatusProhibited, "vm %s is giving up an old address, ask again", r.VM)
 	}
 	return c.plainMove(q)
+}
+
+// entitled reports whether the destination of the open move may COMMIT: with its
+// ticket; where tickets are off without; and, since a refresh in the move's epoch
+// says that it did so before the store was restored, where policy takes its word.
+func (c *Core) entitled(q *question) bool {
+	r := &q.Request
+	if r.Epoch == q.open.Epoch && (r.Ticket == q.open.Ticket || c.inv.Policy.AdoptHigherEpochs && r.Handoff == mobility.HandoffUnchanged) {
+		return true
+	}
+	return !c.inv.Policy.Tickets && r.Ticket.IsZero()
 }
 
 // commitMove makes the binding point to the destination of a prepared move.

@@ -90,7 +90,11 @@ func (c *Core) refresh(q *question) error {
 	if r.Move.Phase == mobility.PhaseCommit {
 		what = "commit_again"
 	}
-	c.accept(q, b, what, registration.Reply{Lifetime: c.grant(b, r.Lifetime), Epoch: b.Epoch, Slots: b.Slots})
+	reply := registration.Reply{Lifetime: c.grant(b, r.Lifetime), Epoch: b.Epoch, Slots: b.Slots}
+	if b.confirmed() { // nobody sends to any other
+		reply.Deliveries = b.Deliveries
+	}
+	c.accept(q, b, what, reply)
 	return nil
 }
 

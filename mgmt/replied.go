@@ -93,7 +93,7 @@ func (c *Core) moveReplied(f *flight, r registration.Reply) {
 		c.aborted(f, b, m, r)
 	case m.State != MovePreparing:
 	case !r.Status.Accepted():
-		c.prepareRefused(f, b, m, r)
+		c.prepareRefused(f, m, r)
 	case kind == prepareDestination:
 		c.destinationPrepared(b, m, r)
 	default:
@@ -103,13 +103,9 @@ func (c *Core) moveReplied(f *flight, r registration.Reply) {
 	}
 }
 
-func (c *Core) prepareRefused(f *flight, b *Binding, m *Move, r registration.Reply) {
-	why := fmt.Sprintf("%s refused to prepare: %s (%d)", f.owed.key.peer, r.Status, uint8(r.Status))
-	if f.owed.key.kind == prepareDestination && !m.SourceTold {
-		c.endMove(b, m, why) // it reserved nothing, and the source knows nothing
-		return
-	}
-	c.abort(m, why)
+func (c *Core) prepareRefused(f *flight, m *Move, r registration.Reply) {
+	// It may have reserved something at an earlier try whose answer was lost.
+	c.abort(m, fmt.Sprintf("%s refused to prepare: %s (%d)", f.owed.key.peer, r.Status, uint8(r.Status)))
 }
 
 func (c *Core) destinationPrepared(b *Binding, m *Move, r registration.Reply) {
