@@ -12,7 +12,10 @@ import (
 
 // activated reports whether the move of an epoch was activated here: then only
 // the COMMIT decides.
-func (v *vm) activated(e mobility.Epoch) bool { return v.Serving != nil && v.Serving.Epoch == e }
+func (v *vm) activated(e mobility.Epoch) bool {
+	s := v.Serving
+	return s != nil && (s.Epoch == e || s.Commit != nil && s.Commit.Epoch == e)
+}
 
 // freeze is row 11: the move can no longer be activated here, and what arrives
 // is still held.

@@ -320,7 +320,7 @@ func (c *Core) detach(e Detach) {
 		until := c.now.Add(c.cfg.Quarantine)
 		v.Spent = append(slices.Clone(v.Spent), s.spend(SpentQuarantine, until)...)
 		c.quarantine(v, func(Spent) bool { return true })
-		v.Serving = &Serving{Group: Group{Port: s.Port, Slots: s.Slots}, Detaching: true, Registered: true}
+		v.Serving = &Serving{Group: Group{Port: s.Port, Slots: s.Slots}, Detaching: true, Registered: true, Commit: s.Commit}
 		if !registered {
 			c.stopRegistering(v)
 			v.Serving = nil

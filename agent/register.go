@@ -36,10 +36,10 @@ func (c *Core) submit(v *vm) {
 	}
 	c.stopRegistering(v)
 	switch {
+	case s.Commit != nil: // also before it is deregistered: the binding is elsewhere still
+		v.kind = submitCommit
 	case s.Detaching:
 		v.kind = submitDeregister
-	case s.Commit != nil:
-		v.kind = submitCommit
 	case s.Registered:
 		v.kind = submitRefresh
 	default:
@@ -193,7 +193,12 @@ func (k submission) String() string {
 func (c *Core) registered(v *vm, kind submission, r registration.Reply) {
 	s := v.Serving
 	switch {
-	case s == nil || s.Detaching:
+	case s != nil && s.Detaching && kind == submitCommit && r.Status.Accepted():
+		v.Epoch, s.Commit = max(v.Epoch, r.Epoch), nil
+		c.keep(v)
+		c.submit(v) // now it can be deregistered
+		c.done(v)
+	case s == nil || s.Detaching && kind != submitCommit:
 		c.done(v)
 	case !r.Status.Accepted():
 		c.refusedBy(v, kind, r)
@@ -208,6 +213,7 @@ func (c *Core) registered(v *vm, kind submission, r registration.Reply) {
 		}
 		c.again(v, c.refreshAfter(r.Lifetime))
 		if s.Epoch != 0 {
+			c.unspend(v, kind, r.Deliveries)
 			c.keep(v)
 			c.tell(v, nil)
 			c.done(v)
@@ -215,6 +221,18 @@ func (c *Core) registered(v *vm, kind submission, r registration.Reply) {
 		}
 		s.Epoch = v.Epoch
 		c.goLive(v)
+	}
+}
+
+// unspend ends the delivery addresses of earlier stays here, once the management
+// node lists those that somebody sends to.
+func (c *Core) unspend(v *vm, kind submission, used []mobility.Delivery) {
+	over := func(s Spent) bool {
+		return s.State == SpentRestoring && s.Epoch < v.Serving.Epoch && !slices.Contains(used, s.Delivery)
+	}
+	if kind == submitRefresh && len(used) > 0 && slices.ContainsFunc(v.Spent, over) {
+		c.quarantine(v, over)
+		c.settle(v)
 	}
 }
 
