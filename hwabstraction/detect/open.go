@@ -120,10 +120,12 @@ func (h *Hardware) open(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if h.Device, err = openSoftware(c, h.Choice.Attach, journal); err != nil {
+	device, err := openSoftware(c, h.Choice.Attach, journal)
+	if err != nil {
 		return err
 	}
-	source, err := flows.Open(flows.Config{NetNS: c.NetNS})
+	h.Device = device
+	source, err := flows.Open(flows.Config{NetNS: c.NetNS, Zone: device.Zone})
 	if err != nil {
 		c.Log.Warn("flows cannot be read: new connections cannot be told from old ones", "err", err)
 		h.Flows = noFlows{}
@@ -146,7 +148,7 @@ func (h *Hardware) openRegion(c RegionConfig) (err error) {
 }
 
 // openSoftware opens the software backend.
-func openSoftware(c Config, attach string, journal software.Journal) (hwabstraction.Device, error) {
+func openSoftware(c Config, attach string, journal software.Journal) (*software.Device, error) {
 	ways := map[string]software.Attach{AttachAuto: software.AttachAuto, AttachTCX: software.AttachTCX, AttachClsBPF: software.AttachClsBPF}
 	d, err := software.Open(software.Config{
 		NetNS: c.NetNS, BPFDir: c.BPFDir, Fabric: c.Fabric, Attach: ways[attach],
