@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/internal/boltfile"
 	"github.com/dpmip/dpmip/mobility"
 )
 
@@ -45,28 +46,25 @@ type Disk struct {
 
 // OpenDisk opens or makes the file, which one process may hold at a time.
 func OpenDisk(path string, log *slog.Logger) (*Disk, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	db, err := boltfile.Open(path, bbolt.Options{}, prepareDisk)
 	if err != nil {
-		return nil, fmt.Errorf("daemon: %s: %w", path, err)
+		return nil, fmt.Errorf("daemon: %w", err)
 	}
-	d := &Disk{db: db, log: log, dirty: make(map[mobility.VMID]*agent.Record), wake: make(chan struct{}, 1)}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if v := number(meta.Get(keyVersion)); v > diskVersion {
-			return fmt.Errorf("%s: version %d, want at most %d: %w", path, v, diskVersion, ErrDiskVersion)
-		}
-		if _, err := tx.CreateBucketIfNotExists(bucketRecords); err != nil {
-			return err
-		}
-		return meta.Put(keyVersion, binary.BigEndian.AppendUint32(nil, diskVersion))
-	})
+	return &Disk{db: db, log: log, dirty: make(map[mobility.VMID]*agent.Record), wake: make(chan struct{}, 1)}, nil
+}
+
+func prepareDisk(tx *bbolt.Tx) error {
+	meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return err
 	}
-	return d, nil
+	if v := number(meta.Get(keyVersion)); v > diskVersion {
+		return fmt.Errorf("version %d, want at most %d: %w", v, diskVersion, ErrDiskVersion)
+	}
+	if _, err := tx.CreateBucketIfNotExists(bucketRecords); err != nil {
+		return err
+	}
+	return meta.Put(keyVersion, binary.BigEndian.AppendUint32(nil, diskVersion))
 }
 
 func number(b []byte) uint32 {

@@ -130,7 +130,7 @@ var home = map[string][]string{
 	"github.com/cilium/ebpf":       {"hwabstraction", "testbed", "cmd/dpmip-lab"},
 	"github.com/ti-mo/conntrack":   {"hwabstraction", "testbed"},
 	"github.com/google/nftables":   {"hwabstraction", "testbed"},
-	"go.etcd.io/bbolt":             {"mgmt/store/bolt", "router/state", "agent/daemon", "testbed"},
+	"go.etcd.io/bbolt":             {"mgmt/store/bolt", "router/state", "agent/daemon", "internal/boltfile", "testbed"},
 	"go.etcd.io/etcd":              {"mgmt/store/etcd", "testbed"},
 	"github.com/osrg/gobgp":        {"router/bgp", "testbed"},
 	"github.com/miekg/dns":         {"dnsupdate", "testbed"},

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"go.etcd.io/bbolt"
 
+	"github.com/dpmip/dpmip/internal/boltfile"
 	"github.com/dpmip/dpmip/router"
 )
 
@@ -34,16 +34,11 @@ type File struct {
 
 // Open opens or creates the file and counts this start.
 func Open(path string) (*File, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second})
+	db, err := boltfile.Open(path, bbolt.Options{}, prepare)
 	if err != nil {
-		return nil, fmt.Errorf("state: %s: %w (does another dpmip-router run here?)", path, err)
+		return nil, fmt.Errorf("state: %w", err)
 	}
-	f := &File{db: db}
-	if err := db.Update(prepare); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("state: %s: %w", path, err)
-	}
-	return f, nil
+	return &File{db: db}, nil
 }
 
 func prepare(tx *bbolt.Tx) error {
