@@ -214,8 +214,8 @@ func (c *Core) plan(a registration.Ask) (*job, *mobility.StatusError) {
 		}
 		ch := Change{Address: p.Old}
 		if held := c.routes[p.Old]; j.withdraw {
-			if held == nil || held.VM != r.VM {
-				continue // another VM's by now, or gone: nothing to withdraw
+			if held != nil && held.VM != r.VM { // a route that the file does not know may be in the kernel still
+				continue // another VM's by now
 			}
 		} else {
 			if ch.Locator = locatorFor(r, p.Old); !ch.Locator.IsValid() {
