@@ -20,6 +20,7 @@ func (c *Core) takeOver(q *question) error {
 	case !r.Ticket.IsZero():
 		return mobility.Refuse(mobility.StatusProhibited, "the ticket is not valid for vm %s at %s, epoch %d", r.VM, q.host.Name, r.Epoch)
 	case r.Handoff == mobility.HandoffUnchanged:
+		c.tellAgain(q)
 		return mobility.Refuse(mobility.StatusProhibited, "%s does not serve vm %s, %s does", q.host.Name, r.VM, q.b.Hypervisor)
 	case c.inv.Policy.Tickets:
 		return mobility.Refuse(mobility.StatusProhibited, "a move of vm %s from %s to %s needs a ticket", r.VM, q.b.Hypervisor, q.host.Name)
@@ -31,6 +32,21 @@ func (c *Core) takeOver(q *question) error {
 		return mobility.Refuse(mobility.StatusProhibited, "vm %s is giving up an old address, ask again", r.VM)
 	}
 	return c.plainMove(q)
+}
+
+// tellAgain: a hypervisor that believes to serve the VM still has lost what it
+// was told, by a reboot that was quicker than its disk. An anchor that confirmed
+// is told to redirect again, any other to remove what it has.
+func (c *Core) tellAgain(q *question) {
+	a := q.b.anchor(q.host.Name)
+	switch {
+	case q.Request.Epoch >= q.b.Base || a != nil && !a.Confirmed:
+	case a == nil:
+		b := c.tx.edit(q.b.VM)
+		b.Anchors = append(b.Anchors, Anchor{Hypervisor: q.host.Name, Epoch: b.Epoch, Cold: true})
+	case len(q.b.Deliveries) > 0:
+		c.tx.edit(q.b.VM).anchor(q.host.Name).Confirmed = false
+	}
 }
 
 // entitled reports whether the destination of the open move may COMMIT: with its

@@ -86,6 +86,9 @@ func (c *Core) refresh(q *question) error {
 	if !r.MAC.IsZero() {
 		b.MAC = r.MAC
 	}
+	if r.Handoff == mobility.HandoffNew && len(b.Deliveries) > 0 {
+		c.startsOver(b)
+	}
 	what := "refresh"
 	if r.Move.Phase == mobility.PhaseCommit {
 		what = "commit_again"
@@ -96,6 +99,16 @@ func (c *Core) refresh(q *question) error {
 	}
 	c.accept(q, b, what, reply)
 	return nil
+}
+
+// startsOver: the VM was detached and is attached again before its grace has
+// ended. Its delivery addresses are gone; where it is at home the anchors need
+// none.
+func (c *Core) startsOver(b *Binding) {
+	b.Deliveries = nil
+	for i := range b.Anchors {
+		b.Anchors[i].Confirmed = false
+	}
 }
 
 // checkEpoch compares a serving hypervisor's epoch with the binding's. One
