@@ -291,10 +291,16 @@ func (c *Core) refusedBy(v *vm, kind submission, r registration.Reply) {
 	c.done(v)
 }
 
-// gone takes the answer to row 3. Whatever it is, the VM is not here.
+// gone takes the answer to row 3. Whatever it is, the VM is not here; where it
+// was refused for the moment only, the management node is told again.
 func (c *Core) gone(v *vm, r registration.Reply) {
 	if !r.Status.Accepted() {
 		c.emit(Note{Level: LevelWarn, VM: v.VM, Text: "deregistration refused", Err: mobility.Refuse(r.Status, "deregister %s", v.VM)})
+	}
+	if passing(r.Status) && v.Serving != nil && v.Serving.Detaching {
+		c.again(v, c.jitter(c.cfg.RefusedRetry))
+		c.done(v)
+		return
 	}
 	if v.Serving != nil && v.Serving.Detaching {
 		v.Serving = nil
@@ -304,4 +310,14 @@ func (c *Core) gone(v *vm, r registration.Reply) {
 	}
 	c.tell(v, nil)
 	c.done(v)
+}
+
+// passing reports whether a refusal says nothing about the Request itself: the
+// management node has no room, or the clocks disagreed.
+func passing(s mobility.Status) bool {
+	switch s {
+	case mobility.StatusUnspecified, mobility.StatusResources, mobility.StatusTimestampMismatch, mobility.StatusTimestampOlder:
+		return true
+	}
+	return false
 }

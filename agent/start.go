@@ -110,7 +110,12 @@ func (c *Core) resume(v *vm, rebooted bool) {
 	s := v.Serving
 	switch {
 	case s == nil:
-	case rebooted || s.Commit != nil || s.Detaching || !s.Registered:
+	case s.Commit != nil: // not before it delivers again: routers will lead here
+		c.do(v, func() {
+			c.again(v, 0)
+			c.done(v)
+		})
+	case rebooted || s.Detaching || !s.Registered:
 		c.again(v, 0)
 	default:
 		due := s.Expires.Add(-s.Lifetime.Duration() / 3).Sub(c.now)
