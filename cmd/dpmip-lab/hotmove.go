@@ -1,14 +1,15 @@
 package main
 
 import (
+	"context"
 	"encoding"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/dpmip/dpmip/testbed/result"
 	"github.com/dpmip/dpmip/testbed/scenario"
 )
 
@@ -20,21 +21,24 @@ func textVar[T interface {
 	c.Flags().TextVar(v, name, v, usage)
 }
 
-func hotMove() *cobra.Command {
-	o := scenario.Defaults()
+// runner is a scenario.
+type runner func(context.Context, scenario.Options) (*scenario.Report, error)
+
+// scenarioCommand is a command that runs a scenario; all have the same flags.
+func scenarioCommand(use, short string, run runner, o scenario.Options) *cobra.Command {
 	jsonFile := ""
 	c := &cobra.Command{
-		Use: "hot-move", Short: "move a VM A -> B -> C -> A under traffic, and say what each move cost", Args: cobra.NoArgs,
+		Use: use, Short: short, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			o.Out = c.OutOrStdout()
+			o.Out, o.Bin = c.OutOrStdout(), ownDir()
 			if jsonFile == "-" {
 				o.Out = c.ErrOrStderr()
 			}
-			r, err := scenario.HotMove(c.Context(), o)
+			r, err := run(c.Context(), o)
 			if err != nil {
 				return err
 			}
-			return report(c, r, jsonFile, scenario.Problems(r))
+			return report(c, r, jsonFile, o.Out)
 		},
 	}
 	f := c.Flags()
@@ -47,35 +51,33 @@ func hotMove() *cobra.Command {
 	f.IntVar(&o.PPS, "pps", o.PPS, "datagrams per second, each way and family")
 	f.IntVar(&o.TCP, "tcp", o.TCP, "TCP connections")
 	f.Uint64Var(&o.Seed, "seed", o.Seed, "seed of the run")
-	pause := int(o.Pause.Milliseconds())
-	f.IntVar(&pause, "pause", pause, "how long the VM stands still in a move, in ms")
+	f.Var(&milliseconds{&o.Pause}, "pause", "how long the VM stands still in a move, in ms")
+	f.Var(&milliseconds{&o.Settle}, "settle", "how long at least traffic is watched after a move, in ms")
 	f.StringVar(&jsonFile, "json", "", "write the result as JSON to this file (- for standard output)")
 	f.StringVar(&o.Pcap, "pcap", "", "keep captures of every fabric link in this directory")
+	f.BoolVar(&o.Capture, "capture", o.Capture, "record every fabric link and check what is on it")
 	f.StringVar(&o.Sabotage, "sabotage", "", "spoil one thing: a run that must fail (see list)")
 	f.StringVar(&o.Attach, "attach", "", "tcx or cls_bpf; empty: as the kernel has it")
-	c.PreRun = func(*cobra.Command, []string) {
-		o.Pause = msDuration(pause)
-		o.Bin = ownDir()
-	}
 	return c
 }
 
 // report prints a result for people or programs, and its verdict.
-func report(c *cobra.Command, r *result.Run, jsonFile string, problems []string) error {
+func report(c *cobra.Command, r *scenario.Report, jsonFile string, out io.Writer) error {
 	if jsonFile != "" {
 		if err := r.WriteFile(jsonFile); err != nil {
 			return err
 		}
 	}
-	if jsonFile != "-" {
-		if err := r.WriteTable(c.OutOrStdout()); err != nil {
-			return err
-		}
+	for _, x := range r.Receipts {
+		x.Print(out)
 	}
-	for _, p := range problems {
+	if err := r.WriteTable(out); err != nil {
+		return err
+	}
+	for _, p := range r.Problems {
 		fmt.Fprintln(c.ErrOrStderr(), p)
 	}
-	if len(problems) > 0 {
+	if len(r.Problems) > 0 {
 		return errVerdict
 	}
 	return nil

@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dpmip/dpmip/testbed/scenario"
 )
-
-func msDuration(ms int) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 func list() *cobra.Command {
 	return &cobra.Command{

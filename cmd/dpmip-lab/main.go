@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dpmip/dpmip/internal/buildinfo"
+	"github.com/dpmip/dpmip/testbed/scenario"
 )
 
 // errVerdict ends a run whose figures are not what they must be; they have
@@ -35,7 +36,9 @@ func root() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	run := &cobra.Command{Use: "run", Short: "run a scenario"}
-	run.AddCommand(hotMove())
-	c.AddCommand(run, list())
+	run.AddCommand(
+		scenarioCommand("hot-move", "move a VM A -> B -> C -> A under traffic, and say what each move cost", scenario.HotMove, scenario.Defaults()),
+		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()))
+	c.AddCommand(run, sabotage(), list())
 	return c
 }

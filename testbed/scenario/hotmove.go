@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
-	"connectrpc.com/connect"
-
-	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/testbed/clock"
 	"github.com/dpmip/dpmip/testbed/result"
 	"github.com/dpmip/dpmip/testbed/topology"
@@ -17,64 +15,154 @@ import (
 // mover is the VM that moves.
 const mover = "vm1"
 
+// Report is what came of a run: its figures, and all that is not as it must
+// be.
+type Report struct {
+	*result.Run
+	Receipts []*Receipt
+	Problems []string
+	// Void says why the run proves nothing and is to be repeated, for example
+	// that the machine itself has dropped frames; "" = it stands.
+	Void string
+}
+
+// tries is how often a void run is repeated.
+const tries = 3
+
 // run is one hot-move run under way.
 type run struct {
 	o        *Options
 	dc       *DataCentre
 	vm       topology.VM
+	at       string       // hypervisor where the VM is
+	slots    []netip.Addr // the VM's addresses now
+	olds     []netip.Addr // addresses it had before and that still lead to it
 	began    time.Duration
 	sessions map[string]*session
 	order    []string // of sessions, as opened
 	moves    []*move
+	links    *links // captures; nil = none
+	drops    uint64 // of the machine, when the run began
+	spoil    *sabotage
+	undo     []func() error
+	problems []string
+	void     string
 }
 
 // HotMove brings a data centre up, moves a VM round its hypervisors under
 // traffic, and says what every move cost. An error means that the run could not
-// be carried out; figures are for the caller to judge, see Problems.
-func HotMove(ctx context.Context, o Options) (*result.Run, error) {
+// be carried out.
+func HotMove(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	dc, err := Start(ctx, Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach})
-	if err != nil {
-		return nil, err
+	for n := 1; ; n++ {
+		dc, err := Start(ctx, Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach})
+		if err != nil {
+			return nil, err
+		}
+		rep, err := once(ctx, dc, &o)
+		if err := errors.Join(err, dc.Close()); err != nil {
+			return nil, err
+		}
+		if rep.Void == "" || n == tries {
+			return rep, nil
+		}
+		fmt.Fprintf(o.Out, "again: %s\n", rep.Void)
 	}
-	res, err := HotMoveIn(ctx, dc, o)
-	return res, errors.Join(err, dc.Close())
 }
 
-// HotMoveIn is HotMove in a data centre that is up, and stays up. Its VMs must
-// not be attached, or be at home.
-func HotMoveIn(ctx context.Context, dc *DataCentre, o Options) (*result.Run, error) {
+// HotMoveIn is HotMove in a data centre that is up, and stays up. Its VMs are
+// attached if they are not; the mover goes on from where it is.
+func HotMoveIn(ctx context.Context, dc *DataCentre, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	r := &run{o: &o, dc: dc, began: clock.Now(), sessions: map[string]*session{}}
-	r.vm, _ = dc.Lab.Plan.VM(mover)
+	for n := 1; ; n++ {
+		rep, err := once(ctx, dc, &o)
+		if err != nil || rep.Void == "" || n == tries {
+			return rep, err
+		}
+		fmt.Fprintf(o.Out, "again: %s\n", rep.Void)
+	}
+}
+
+// once is one run; a run whose figures stay void has failed.
+func once(ctx context.Context, dc *DataCentre, o *Options) (*Report, error) {
+	r := newRun(dc, o)
 	err := r.all(ctx)
 	for _, name := range r.order {
 		r.sessions[name].stop()
 	}
+	if n := len(r.moves); n > 0 && r.moves[n-1].ended != 0 {
+		// A connection that never answered is known as dead only now.
+		r.moves[n-1].end.tcp = r.mark().tcp
+	}
+	for _, f := range r.undo {
+		err = errors.Join(err, f())
+	}
+	if err == nil && r.spoil == nil {
+		err = r.rest(ctx)
+	}
+	err = errors.Join(err, r.stopLinks())
 	if err != nil {
 		return nil, dc.withLogs(err)
 	}
-	return r.result(ctx)
+	return r.report(ctx)
 }
 
-func (r *run) all(ctx context.Context) error {
-	for _, v := range r.dc.Lab.Plan.VMs {
-		if err := r.dc.Attach(ctx, v.Name, r.o.families()); err != nil {
+func newRun(dc *DataCentre, o *Options) *run {
+	r := &run{o: o, dc: dc, began: clock.Now(), sessions: map[string]*session{}, spoil: sabotageNamed(o.Sabotage)}
+	r.vm, _ = dc.Lab.Plan.VM(mover)
+	return r
+}
+
+func (r *run) all(ctx context.Context) (err error) {
+	if r.drops, err = r.dc.Lab.Drops(); err != nil {
+		return err
+	}
+	if err := r.settleIn(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(r.o.Out, "%s runs at %s: %v\n", r.vm.ID, r.at, r.slots)
+	if r.o.Capture || r.o.Pcap != "" {
+		if err := r.startLinks(); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(r.o.Out, "%s runs at %s: %v\n", r.vm.ID, r.vm.Home, r.vm.Addr.Both())
-	for i := range r.o.Moves {
-		from, to := hop(i)
-		if err := r.move(ctx, from, to); err != nil {
+	hops := r.hops()
+	// All peers talk from the start: their connections are older than every move.
+	for _, h := range hops {
+		if err := r.talk(ctx, r.peerNode(h.from, h.to)); err != nil {
+			return err
+		}
+	}
+	for _, h := range hops {
+		if err := r.move(ctx, h.from, h.to); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+type hop struct{ from, to string }
+
+// hops is the way round, from where the VM is.
+func (r *run) hops() (out []hop) {
+	at := 0
+	for i, h := range ring {
+		if h == r.at {
+			at = i
+		}
+	}
+	for i := range r.o.Moves {
+		if r.o.scenario == nameAbort { // it never gets away, and tries both others
+			out = append(out, hop{ring[at], ring[(at+1+i%2)%len(ring)]})
+			continue
+		}
+		out = append(out, hop{ring[(at+i)%len(ring)], ring[(at+i+1)%len(ring)]})
+	}
+	return out
 }
 
 // peerNode is the node that talks to the VM in a move.
@@ -104,7 +192,7 @@ func (r *run) talk(ctx context.Context, peer string) error {
 	if r.sessions[peer] != nil {
 		return nil
 	}
-	s, err := openSession(ctx, r.dc.Lab, mover, peer, len(r.order), r.o)
+	s, err := openSession(ctx, r, peer, len(r.order))
 	if err != nil {
 		return err
 	}
@@ -113,31 +201,7 @@ func (r *run) talk(ctx context.Context, peer string) error {
 	return nil
 }
 
-func (r *run) move(ctx context.Context, from, to string) error {
-	peer := r.peerNode(from, to)
-	if err := r.talk(ctx, peer); err != nil {
-		return err
-	}
-	m := &move{vm: mover, id: r.vm.ID, from: from, to: to}
-	r.moves = append(r.moves, m)
-	fmt.Fprintf(r.o.Out, "move %d: %s -> %s, traffic with %s\n", len(r.moves), from, to, peer)
-	m.begun, m.start = clock.Now(), r.mark()
-	for _, step := range []func() error{
-		func() error { return r.prepare(ctx, m) },
-		func() error { return r.release(ctx, m) },
-		func() error { return r.carry(m) },
-		func() error { return r.activate(ctx, m) },
-		func() error { return r.settled(ctx, m) },
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	m.end, m.ended = r.mark(), clock.Now()
-	return nil
-}
-
-// mark is the moment of every session that is open.
+// mark is the moment of every session.
 func (r *run) mark() mark {
 	var all mark
 	for _, name := range r.order {
@@ -147,93 +211,7 @@ func (r *run) mark() mark {
 	return all
 }
 
-// settled waits until every holder has confirmed the move, and then lets the
-// traffic run on for a while.
-func (r *run) settled(ctx context.Context, m *move) error {
-	deadline := clock.Now() + 5*time.Second
-	for {
-		b, err := r.dc.Mgmt.GetBinding(ctx, connect.NewRequest(&v1.GetBindingRequest{Vm: m.id}))
-		if err != nil {
-			return fmt.Errorf("scenario: binding of %s: %w", m.id, err)
-		}
-		missing := unconfirmed(b.Msg.Binding)
-		if missing == "" {
-			break
-		}
-		if clock.Now() > deadline {
-			return fmt.Errorf("scenario: %s has not confirmed the move of %s to %s", missing, m.id, m.to)
-		}
-		clock.SleepUntil(clock.Now() + 2*time.Millisecond)
-	}
-	r.phase(m, "confirmed by all")
-	clock.SleepUntil(clock.Now() + r.o.Settle)
-	return nil
-}
-
-func unconfirmed(b *v1.Binding) string {
-	for _, a := range b.Anchors {
-		if !a.Confirmed {
-			return a.Hypervisor
-		}
-	}
-	for _, x := range b.Routes {
-		if !x.Confirmed {
-			return x.Router
-		}
-	}
-	return ""
-}
-
-// result puts the figures together, after all traffic has stopped.
-func (r *run) result(ctx context.Context) (*result.Run, error) {
-	out := &result.Run{Scenario: "hot-move", Seed: r.o.Seed}
-	for _, m := range r.moves {
-		x := result.Move{VM: m.id, From: m.from, To: m.to, Mode: "hot", Addresses: r.o.Addresses.String(), Epoch: m.epoch, Phases: m.phases,
-			Redirect: result.Redirect{Mode: r.o.Redirect.String()}}
-		armed := result.Micros(m.armTook)
-		x.Redirect.Armed = &armed
-		r.addTraffic(&x, m)
-		if err := r.addReceipt(ctx, &x, m); err != nil {
-			return nil, err
-		}
-		out.Moves = append(out.Moves, x)
-	}
-	out.Summarise()
-	return out, nil
-}
-
-// addTraffic sums the sessions that were open when the move began.
-func (r *run) addTraffic(x *result.Move, m *move) {
-	u, t := 0, 0
-	for _, name := range r.order {
-		s := r.sessions[name]
-		if u == len(m.start.udp) {
-			break
-		}
-		nu, nt := u+len(s.streams), t+len(s.groups)
-		s.add(x, mark{m.start.udp[u:nu], m.start.tcp[t:nt]}, mark{m.end.udp[u:nu], m.end.tcp[t:nt]})
-		u, t = nu, nt
-	}
-}
-
-// addReceipt takes from the management node's receipt what the agents counted.
-func (r *run) addReceipt(ctx context.Context, x *result.Move, m *move) error {
-	res, err := r.dc.Mgmt.GetReceipt(ctx, connect.NewRequest(&v1.GetReceiptRequest{Vm: m.id, Epoch: m.epoch}))
-	if err != nil {
-		return fmt.Errorf("scenario: receipt of epoch %d: %w", m.epoch, err)
-	}
-	for _, h := range res.Msg.Receipt.Holders {
-		switch h.Hypervisor {
-		case m.from:
-			x.Redirect.Packets, x.Redirect.Bytes, x.Redirect.Placement = &h.RedirectedPackets, &h.RedirectedBytes, h.Placement
-			if h.DrainedNs != 0 {
-				d := result.Millis(h.DrainedNs)
-				x.Redirect.Drained = &d
-			}
-		case m.to:
-			held := result.Millis(h.MaxHoldNs)
-			x.Hold.Packets, x.Hold.Max = &h.HeldPackets, &held
-		}
-	}
-	return nil
+// problem notes what is not as it must be.
+func (r *run) problem(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }

@@ -32,19 +32,23 @@ type Options struct {
 	Pause     time.Duration // how long the VM stands still in a move
 	Settle    time.Duration // watched after a move, before the next
 	Seed      uint64
-	Pcap      string // directory for captures; "" = none
+	Pcap      string // directory for captures; "" = the run's own, gone with it
+	Capture   bool   // record every fabric link and check what is on it
 	Sabotage  string // "" = none
 	Attach    string // how eBPF programs are attached: "", "tcx" or "cls_bpf"
 
 	Bin string    // directory of the programs
 	Out io.Writer // the timeline, as it happens
+
+	scenario string // name in the result; "" = hot-move
+	steps    []step // of a move; nil = the usual ones
 }
 
 // Defaults is a translated move with kept IPv6 addresses.
 func Defaults() Options {
 	return Options{Redirect: mobility.RedirectTranslated, Addresses: mobility.AddressesKeep, New: mobility.PolicyRedirect,
 		Family: "6", Peer: PeerOutside, Moves: 3, PPS: 1000, TCP: 8, Pause: 50 * time.Millisecond, Settle: 300 * time.Millisecond,
-		Seed: 1, Bin: "bin", Out: io.Discard}
+		Seed: 1, Capture: true, Bin: "bin", Out: io.Discard}
 }
 
 // Validate refuses what makes no sense, with a reason.
@@ -93,4 +97,16 @@ func (o *Options) families() []int {
 // ring is the way round: A, B, C, A, ...
 var ring = []string{topology.HVA, topology.HVB, topology.HVC}
 
-func hop(i int) (from, to string) { return ring[i%len(ring)], ring[(i+1)%len(ring)] }
+func (o *Options) name() string {
+	if o.scenario == "" {
+		return "hot-move"
+	}
+	return o.scenario
+}
+
+func (o *Options) order() []step {
+	if o.steps == nil {
+		return moveSteps
+	}
+	return o.steps
+}

@@ -6,15 +6,16 @@ import (
 	"time"
 
 	"github.com/dpmip/dpmip/testbed/result"
-	"github.com/dpmip/dpmip/testbed/topology"
 	"github.com/dpmip/dpmip/testbed/traffic"
 )
 
-// session is all traffic between the moving VM and one peer node: a numbered
-// UDP stream for each family and a group of TCP connections for each.
+// session is all traffic between the moving VM and one peer node: for each
+// family a numbered UDP stream, one of datagrams that are fragmented, and a
+// group of TCP connections.
 type session struct {
 	peer    string
 	streams []*traffic.Stream
+	big     []*traffic.Stream
 	groups  []*traffic.TCPGroup
 }
 
@@ -27,60 +28,100 @@ const (
 	portFromVM = 7400 // connections that the VM opens
 )
 
-// openSession starts traffic between vm and the peer; index makes ports and
-// stream numbers unique in a run.
-func openSession(ctx context.Context, lab *topology.Lab, vm, peer string, index int, o *Options) (*session, error) {
+// Fragmented datagrams: their size, and how many a second at most.
+const (
+	bigSize = 4000
+	bigPPS  = 100
+)
+
+// openSession starts traffic between the mover and the peer; index makes ports
+// and stream numbers unique in a run.
+func openSession(ctx context.Context, r *run, peer string, index int) (*session, error) {
 	s := &session{peer: peer}
-	fams := o.families()
+	fams := r.o.families()
 	for i, fam := range fams {
 		off := uint16(index*len(fams) + i)
-		st, err := traffic.OpenStream(traffic.StreamConfig{ID: uint32(off) + 1, PPS: o.PPS,
-			A: lab.Endpoint(peer, fam, portUDP+off), B: lab.Endpoint(vm, fam, portUDP+off)})
-		if err != nil {
-			s.abandon()
-			return nil, fmt.Errorf("scenario: UDP between %s and %s: %w", peer, vm, err)
+		if err := s.openFamily(ctx, r, fam, off, share(r.o.TCP, len(fams), i)); err != nil {
+			s.stop()
+			return nil, fmt.Errorf("scenario: traffic between %s and %s: %w", peer, mover, err)
 		}
-		s.streams = append(s.streams, st)
-		st.Start()
-		n := o.TCP / len(fams)
-		if i == 0 {
-			n += o.TCP % len(fams)
-		}
-		if n == 0 {
-			continue
-		}
-		g, err := traffic.OpenTCP(ctx, traffic.TCPConfig{Connections: n, Client: lab.Endpoint(peer, fam, 0), Server: lab.Endpoint(vm, fam, portTCP+off)})
-		if err != nil {
-			s.abandon()
-			return nil, fmt.Errorf("scenario: TCP between %s and %s: %w", peer, vm, err)
-		}
-		s.groups = append(s.groups, g)
 	}
 	return s, s.flowing(ctx)
+}
+
+// share is the i-th of n about equal parts.
+func share(sum, n, i int) int {
+	part := sum / n
+	if i < sum%n {
+		part++
+	}
+	return part
+}
+
+func (s *session) openFamily(ctx context.Context, r *run, fam int, off uint16, connections int) error {
+	for _, c := range []struct {
+		into      *[]*traffic.Stream
+		id        uint32
+		pps, size int
+		port      uint16
+	}{{&s.streams, 1, r.o.PPS, 0, portUDP}, {&s.big, 1001, min(r.o.PPS, bigPPS), bigSize, portBig}} {
+		st, err := traffic.OpenStream(traffic.StreamConfig{ID: c.id + uint32(off), PPS: c.pps, Size: c.size,
+			A: r.end(s.peer, fam, c.port+off), B: r.end(mover, fam, c.port+off)})
+		if err != nil {
+			return err
+		}
+		*c.into = append(*c.into, st)
+		st.Start()
+	}
+	if connections == 0 {
+		return nil
+	}
+	g, err := traffic.OpenTCP(ctx, traffic.TCPConfig{Connections: connections, Client: r.end(s.peer, fam, 0), Server: r.end(mover, fam, portTCP+off)})
+	if err != nil {
+		return err
+	}
+	s.groups = append(s.groups, g)
+	return nil
+}
+
+func (s *session) udp() []*traffic.Stream {
+	return append(s.streams[:len(s.streams):len(s.streams)], s.big...)
 }
 
 // flowing waits until datagrams have come through both ways.
 func (s *session) flowing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	for _, st := range s.streams {
-		if err := st.WaitFor(ctx, 5); err != nil {
-			s.abandon()
+	for _, st := range s.udp() {
+		if err := st.WaitFor(ctx, 3); err != nil {
+			s.stop()
 			return fmt.Errorf("scenario: no traffic between %s and the VM: %w", s.peer, err)
 		}
 	}
 	return nil
 }
 
-func (s *session) abandon() { s.stop() }
-
 // stop ends sending and waits for what is under way.
 func (s *session) stop() {
-	for _, st := range s.streams {
-		st.Stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, g := range s.groups {
+			g.Stop(3 * time.Second)
+		}
+	}()
+	stopAll(s.udp())
+	<-done
+}
+
+// stopAll stops streams side by side: each waits for what is under way.
+func stopAll(streams []*traffic.Stream) {
+	done := make(chan struct{})
+	for _, st := range streams {
+		go func() { st.Stop(); done <- struct{}{} }()
 	}
-	for _, g := range s.groups {
-		g.Stop(3 * time.Second)
+	for range streams {
+		<-done
 	}
 }
 
@@ -92,7 +133,7 @@ type mark struct {
 
 func (s *session) mark() mark {
 	var m mark
-	for _, st := range s.streams {
+	for _, st := range s.udp() {
 		m.udp = append(m.udp, st.Mark())
 	}
 	for _, g := range s.groups {
@@ -104,7 +145,7 @@ func (s *session) mark() mark {
 // add puts what happened between two marks into a move's figures. Only after
 // stop.
 func (s *session) add(m *result.Move, from, to mark) {
-	for i, st := range s.streams {
+	for i, st := range s.udp() {
 		r := st.Report(from.udp[i], to.udp[i])
 		f := r.Total()
 		m.UDP.Sent += f.Sent
@@ -112,6 +153,9 @@ func (s *session) add(m *result.Move, from, to mark) {
 		m.UDP.Lost += f.Lost
 		m.UDP.Duplicated += f.Duplicated
 		m.UDP.Reordered += f.Reordered
+		if i >= len(s.streams) { // too few for a silence to mean anything
+			continue
+		}
 		for _, d := range []traffic.Flow{r.AToB, r.BToA} {
 			m.Blackout = max(m.Blackout, result.Millis(d.Blackout))
 		}

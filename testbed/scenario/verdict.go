@@ -29,3 +29,27 @@ func Problems(r *result.Run) []string {
 	}
 	return out
 }
+
+// problemsOf judges a move by what the lab itself saw of it.
+func (r *run) problemsOf(m *move) []string {
+	var out []string
+	add := func(format string, args ...any) {
+		out = append(out, fmt.Sprintf("%s: "+format, append([]any{m}, args...)...))
+	}
+	if n := m.lost.UDP + m.lost.TCP; n != 0 {
+		add("%d packets lost at a port where the VM was not", n)
+	}
+	if m.counted.packets == 0 {
+		add("the redirect at %s has counted nothing", m.from)
+	}
+	_, broken := m.newcomers.judge(r.o.New)
+	for _, b := range broken {
+		add("%s", b)
+	}
+	if r.links != nil {
+		for _, f := range r.links.problems(m) {
+			add("%s", f)
+		}
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/testbed/result"
+)
+
+// report puts the figures together, after all traffic has stopped, and judges
+// them.
+func (r *run) report(ctx context.Context) (*Report, error) {
+	rep := &Report{Run: &result.Run{Scenario: r.o.name(), Seed: r.o.Seed}}
+	for _, m := range r.moves {
+		x, err := r.figures(ctx, rep, m)
+		if err != nil {
+			return nil, err
+		}
+		rep.Moves = append(rep.Moves, *x)
+	}
+	rep.Summarise()
+	rep.Problems = append(r.problems, Problems(rep.Run)...)
+	for _, m := range r.moves {
+		rep.Problems = append(rep.Problems, r.problemsOf(m)...)
+	}
+	drops, err := r.dc.Lab.Drops()
+	if err != nil {
+		return nil, err
+	}
+	if rep.Void = r.void; drops != r.drops {
+		rep.Void = fmt.Sprintf("the machine itself dropped %d frames", drops-r.drops)
+	}
+	if rep.Void != "" && r.spoil == nil {
+		rep.Problems = append(rep.Problems, rep.Void)
+	}
+	return rep, nil
+}
+
+// figures are those of one move.
+func (r *run) figures(ctx context.Context, rep *Report, m *move) (*result.Move, error) {
+	x := &result.Move{VM: m.id, From: m.from, To: m.to, Mode: "hot", Addresses: r.o.Addresses.String(), Epoch: m.epoch, Phases: m.phases,
+		Redirect: result.Redirect{Mode: r.o.Redirect.String()}}
+	armed := result.Micros(m.armTook)
+	x.Redirect.Armed = &armed
+	x.Redirect.Packets, x.Redirect.Bytes = &m.counted.packets, &m.counted.bytes
+	r.addTraffic(x, m)
+	x.NewConnections, _ = m.newcomers.judge(r.o.New)
+	if m.times[stageCommitted] == 0 {
+		return x, nil
+	}
+	rec, err := r.receipt(ctx, x, m)
+	if err != nil {
+		return nil, err
+	}
+	rep.Receipts = append(rep.Receipts, rec)
+	rec.fill(x)
+	return x, nil
+}
+
+// addTraffic sums the sessions.
+func (r *run) addTraffic(x *result.Move, m *move) {
+	u, t := 0, 0
+	for _, name := range r.order {
+		s := r.sessions[name]
+		nu, nt := u+len(s.udp()), t+len(s.groups)
+		s.add(x, mark{m.start.udp[u:nu], m.start.tcp[t:nt]}, mark{m.end.udp[u:nu], m.end.tcp[t:nt]})
+		u, t = nu, nt
+	}
+}
+
+// receipt adds what the endpoints counted to the management node's receipt, and
+// takes it.
+func (r *run) receipt(ctx context.Context, x *result.Move, m *move) (*Receipt, error) {
+	_, err := r.dc.Mgmt.AddEndpointFigures(ctx, connect.NewRequest(&v1.AddEndpointFiguresRequest{Vm: m.id, Epoch: m.epoch,
+		Figures: &v1.EndpointFigures{Sent: x.UDP.Sent, Received: x.UDP.Received, Lost: x.UDP.Lost, Duplicated: x.UDP.Duplicated,
+			Reordered: x.UDP.Reordered, BlackoutNs: int64(x.Blackout), Connections: uint32(x.TCP.Connections),
+			Survived: uint32(x.TCP.Survived), CountedBy: "dpmip-lab"}}))
+	if err != nil {
+		return nil, fmt.Errorf("scenario: endpoint figures of epoch %d: %w", m.epoch, err)
+	}
+	res, err := r.dc.Mgmt.GetReceipt(ctx, connect.NewRequest(&v1.GetReceiptRequest{Vm: m.id, Epoch: m.epoch}))
+	if err != nil {
+		return nil, fmt.Errorf("scenario: receipt of epoch %d: %w", m.epoch, err)
+	}
+	rec := &Receipt{Receipt: res.Msg.Receipt}
+	if err := rec.verify(r.dc); err != nil {
+		r.problem("%s: %v", m, err)
+	}
+	return rec, nil
+}

@@ -1,0 +1,124 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/testbed/clock"
+	"github.com/dpmip/dpmip/testbed/result"
+	"github.com/dpmip/dpmip/testbed/traffic"
+)
+
+// Bounds of the tries at new connections after a COMMIT.
+const (
+	newcomersWanted = 50 // of each family and protocol
+	newcomersEvery  = 4 * time.Millisecond
+	refusedWithin   = 100 * time.Millisecond
+	// unansweredAfter is less than a TCP's first retransmission: a try is one
+	// packet.
+	unansweredAfter = 400 * time.Millisecond
+)
+
+// newcomers are tries at new connections to the addresses that the VM had
+// before a move.
+type newcomers struct {
+	services []*traffic.Service
+	wanted   []traffic.AttemptConfig
+	tries    []*traffic.Attempts
+	from     time.Duration
+}
+
+// awaitNewcomers makes the VM answer on its addresses of now.
+func (r *run) awaitNewcomers(ctx context.Context, m *move) (*newcomers, error) {
+	n := &newcomers{}
+	for _, fam := range r.o.families() {
+		to := netip.AddrPortFrom(ofFamily(r.slots, fam), portNew)
+		s, err := traffic.Serve(ctx, r.dc.Lab.Node(mover).NS, to)
+		if err != nil {
+			n.stop()
+			return nil, fmt.Errorf("scenario: %s: %w", m, err)
+		}
+		n.services = append(n.services, s)
+		for _, network := range []string{"tcp", "udp"} {
+			n.wanted = append(n.wanted, traffic.AttemptConfig{Network: network, From: r.end(m.peer, fam, 0), To: to,
+				Interval: newcomersEvery, Timeout: unansweredAfter})
+		}
+	}
+	return n, nil
+}
+
+// begin starts the tries.
+func (n *newcomers) begin(ctx context.Context) {
+	n.from = clock.Now()
+	for _, c := range n.wanted {
+		n.tries = append(n.tries, traffic.StartAttempts(ctx, c))
+	}
+}
+
+// enough waits until there are as many as wanted, and ends them.
+func (n *newcomers) enough(ctx context.Context) {
+	deadline := clock.Now() + patience
+	for _, a := range n.tries {
+		for len(a.Tries()) < newcomersWanted && clock.Now() < deadline && ctx.Err() == nil {
+			clock.SleepUntil(clock.Now() + 5*time.Millisecond)
+		}
+	}
+	for _, a := range n.tries {
+		a.Stop()
+	}
+}
+
+func (n *newcomers) stop() {
+	for _, a := range n.tries {
+		a.Stop()
+	}
+	for _, s := range n.services {
+		s.Close()
+	}
+}
+
+// judge says what came of the tries, and how that breaks the policy.
+func (n *newcomers) judge(policy mobility.NewConnections) (sum result.NewConnections, problems []string) {
+	for i, a := range n.tries {
+		r := a.Report(n.from, 0)
+		sum.Attempted += r.Attempted
+		sum.Accepted += r.Accepted
+		sum.Refused += r.Refused
+		sum.Unanswered += r.Unanswered
+		if why := broken(r, policy); why != "" {
+			c := n.wanted[i]
+			problems = append(problems, fmt.Sprintf("new %s connections to %s: %d tried, %d accepted, %d refused (%v at most), %d unanswered: want %s%s",
+				c.Network, c.To, r.Attempted, r.Accepted, r.Refused, r.MaxRefused, r.Unanswered, why, firstError(a, policy)))
+		}
+	}
+	return sum, problems
+}
+
+// broken names the rule that a report breaks.
+func broken(r traffic.AttemptReport, policy mobility.NewConnections) string {
+	switch {
+	case r.Attempted < newcomersWanted:
+		return fmt.Sprintf("at least %d", newcomersWanted)
+	case policy == mobility.PolicyDrop && r.Unanswered != r.Attempted:
+		return "no answer"
+	case policy == mobility.PolicyReject && (r.Refused != r.Attempted || r.MaxRefused > refusedWithin):
+		return fmt.Sprintf("all refused within %v", refusedWithin)
+	case policy == mobility.PolicyRedirect && r.Accepted != r.Attempted:
+		return "all accepted"
+	}
+	return ""
+}
+
+// firstError shows one outcome that was not wanted.
+func firstError(a *traffic.Attempts, policy mobility.NewConnections) string {
+	want := map[mobility.NewConnections]traffic.Outcome{mobility.PolicyDrop: traffic.Unanswered, mobility.PolicyReject: traffic.Refused, mobility.PolicyRedirect: traffic.Accepted}[policy]
+	for i, t := range a.Tries() {
+		if t.Outcome != want {
+			return fmt.Sprintf(" (number %d: %s after %v: %v)", i+1, t.Outcome, t.Took.Round(time.Millisecond), t.Err)
+		}
+	}
+	return ""
+}
