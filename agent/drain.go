@@ -168,10 +168,12 @@ func (c *Core) mayI(v *vm, r registration.Reply, asked []netip.Addr) {
 		c.done(v)
 		return
 	}
-	l.Pairs = slices.DeleteFunc(slices.Clone(l.Pairs), func(p mobility.Pair) bool { return slices.Contains(asked, p.Old) })
-	if len(l.Pairs) == 0 {
+	rest := slices.DeleteFunc(slices.Clone(l.Pairs), func(p mobility.Pair) bool { return slices.Contains(asked, p.Old) })
+	if len(rest) == 0 {
 		v.figures.drained = c.now
-		c.report(v)
+	}
+	c.report(v) // while the redirects and their counters are still there
+	if l.Pairs = rest; len(rest) == 0 {
 		v.Leaving = nil
 		c.timers.stop(&v.poll)
 	}

@@ -94,8 +94,14 @@ func (c *Core) reportGroup(v *vm, epoch mobility.Epoch, ids []hwabstraction.Rule
 }
 
 func (c *Core) reportChanged(v *vm, epoch mobility.Epoch, f Figures) {
-	if last, ok := v.reported[epoch]; ok && last.same(&f) {
-		return
+	if last, ok := v.reported[epoch]; ok {
+		// The counters of addresses that have drained are gone, what they
+		// counted is not.
+		f.RedirectedPackets = max(f.RedirectedPackets, last.RedirectedPackets)
+		f.RedirectedBytes = max(f.RedirectedBytes, last.RedirectedBytes)
+		if last.same(&f) {
+			return
+		}
 	}
 	v.reported = map[mobility.Epoch]Figures{epoch: f}
 	c.emit(Report{VM: v.VM, Epoch: epoch, Figures: f})
