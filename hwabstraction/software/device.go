@@ -187,6 +187,9 @@ func (d *Device) Close() error {
 	if d.tables != nil {
 		errs = append(errs, d.tables.close())
 	}
+	if d.nft != nil {
+		errs = append(errs, d.nft.close())
+	}
 	if d.nl != nil {
 		d.nl.Close()
 	}

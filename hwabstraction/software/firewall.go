@@ -59,11 +59,13 @@ func (z *zoneChange) remove(d *Device, a netip.Addr) {
 // openFirewall writes the table anew, in one transaction, with the zones of the
 // rules that were adopted.
 func (d *Device) openFirewall() error {
-	c, err := nftables.New(nftables.WithNetNSFd(d.ns.fd()))
+	// One socket for good: the kernel takes some 10 ms to close one.
+	c, err := nftables.New(nftables.WithNetNSFd(d.ns.fd()), nftables.AsLasting())
 	if err != nil {
 		return fmt.Errorf("software: nftables: %w", err)
 	}
 	f := &firewall{conn: c, zones: map[bool]*nftables.Set{}}
+	d.nft = f
 	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
 	c.AddTable(t)
 	c.DelTable(t)
@@ -77,8 +79,14 @@ func (d *Device) openFirewall() error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("software: nftables: %w", err)
 	}
-	d.nft = f
 	return d.ns.do(prepareConntrack)
+}
+
+func (f *firewall) close() error {
+	if err := f.conn.CloseLasting(); err != nil {
+		return fmt.Errorf("software: nftables: %w", err)
+	}
+	return nil
 }
 
 // adoptedZones finds the zone of every VM address that has a rule.
