@@ -103,7 +103,7 @@ func (Moved) event()       {}
 func (Tick) event()        {}
 
 // Effect is something to be done, in order: any registration.Effect but Ask
-// and Replied, or Program, or Persist.
+// and Replied, or Program, Persist or Refused.
 type Effect any
 
 // Program asks the FIB for changes; its outcome comes back as Programmed.
@@ -117,6 +117,14 @@ type Program struct {
 type Persist struct {
 	Put    []Route
 	Forget []netip.Addr
+}
+
+// Refused tells of a Request that was answered with a refusal, and why: the
+// answer on the wire has a status only.
+type Refused struct {
+	VM     mobility.VMID
+	Status mobility.Status
+	Reason string
 }
 
 // Restore gives back what an earlier process had persisted, and returns the
@@ -140,6 +148,18 @@ func (c *Core) Routes() []Route {
 	slices.SortFunc(out, func(a, b Route) int { return a.Address.Compare(b.Address) })
 	return out
 }
+
+// Route tells what is held for one address.
+func (c *Core) Route(a netip.Addr) (Route, bool) {
+	r, ok := c.routes[a]
+	if !ok {
+		return Route{}, false
+	}
+	return *r, true
+}
+
+// Limit is how many routes may be held.
+func (c *Core) Limit() int { return c.cfg.MaxRoutes }
 
 // Next is when Tick has work next.
 func (c *Core) Next() (time.Time, bool) { return c.node.Next() }
@@ -182,7 +202,8 @@ func (c *Core) effects(now time.Time, in []registration.Effect) []Effect {
 func (c *Core) ask(now time.Time, a registration.Ask) []Effect {
 	j, err := c.plan(a)
 	if err != nil {
-		return c.answer(now, a.Handle, registration.Reply{Status: err.Status, Epoch: c.newest(&a.Request)})
+		refused := Refused{VM: a.Request.VM, Status: err.Status, Reason: err.Error()}
+		return append([]Effect{refused}, c.answer(now, a.Handle, registration.Reply{Status: err.Status, Epoch: c.newest(&a.Request)})...)
 	}
 	c.nextID++
 	c.jobs[c.nextID] = *j

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/dpmip/dpmip/mobility/registration"
@@ -21,6 +22,13 @@ type Store interface {
 	Save(Persist) error
 }
 
+// Announcer is told which routes are held and in the kernel, or no longer, after
+// that is durable; router/bgp implements it. It must not block.
+type Announcer interface {
+	Held([]Route)
+	Gone([]netip.Addr)
+}
+
 // Sender sends messages; mobility/transport implements it.
 type Sender interface {
 	Send(ctx context.Context, msgs []registration.Send) error
@@ -32,6 +40,8 @@ type Server struct {
 	fib     FIB
 	store   Store
 	send    Sender
+	out     Announcer // nil: nobody
+	use     use
 	log     *slog.Logger
 	metrics *Metrics
 	work    chan func(now time.Time)
@@ -47,6 +57,9 @@ func NewServer(core *Core, fib FIB, store Store, send Sender, log *slog.Logger, 
 	return &Server{core: core, fib: fib, store: store, send: send, log: log, metrics: m,
 		work: make(chan func(time.Time)), changed: make(chan struct{}, 1), ready: make(chan struct{}), resync: resync}
 }
+
+// Announce names who is told of the routes. It is called before Loop.Run.
+func (s *Server) Announce(a Announcer) { s.out = a }
 
 // Changed is where a watcher of the kernel reports; it has room for one value.
 func (s *Server) Changed() chan<- struct{} { return s.changed }
@@ -78,6 +91,14 @@ func (s *Server) Routes(ctx context.Context) ([]Route, error) {
 		return nil, fmt.Errorf("router: stopping: %w", ctx.Err())
 	}
 	return out, nil
+}
+
+// Route tells what is held for one address; called from any goroutine.
+func (s *Server) Route(ctx context.Context, a netip.Addr) (r Route, ok bool, err error) {
+	if !s.do(ctx, func(time.Time) { r, ok = s.core.Route(a) }) {
+		return Route{}, false, fmt.Errorf("router: stopping: %w", ctx.Err())
+	}
+	return r, ok, nil
 }
 
 // do runs f in the loop and waits for it; false if ctx ended first.
@@ -129,6 +150,7 @@ func (l Loop) Run(ctx context.Context) error {
 
 func (s *Server) restore(chs []Change) {
 	now := time.Now()
+	s.metrics.limit.Set(float64(s.core.Limit()))
 	for i, err := range s.fib.Apply(chs) {
 		s.core.Step(now, Moved{Address: chs[i].Address, Err: err})
 		if err != nil {
@@ -136,6 +158,9 @@ func (s *Server) restore(chs []Change) {
 		}
 	}
 	s.metrics.setRoutes(len(s.core.routes))
+	if s.out != nil {
+		s.out.Held(s.core.Routes())
+	}
 }
 
 func (s *Server) next(now time.Time) time.Duration {
@@ -161,6 +186,9 @@ func (s *Server) refresh(ctx context.Context) {
 			s.log.Info("host route put right", "address", m.Address)
 		}
 		s.step(ctx, time.Now(), m)
+		if r := s.core.routes[m.Address]; s.out != nil && r != nil {
+			s.out.Held([]Route{*r})
+		}
 	}
 }
 
@@ -181,6 +209,9 @@ func (s *Server) step(ctx context.Context, now time.Time, e Event) {
 				s.log.Error("saving routes: not answered, the management node will ask again", "err", err)
 				return // nothing is acknowledged that is not durable
 			}
+			s.announce(eff)
+		case Refused:
+			s.refused(now, eff)
 		case registration.Count:
 			s.metrics.messages.WithLabelValues(eff.Name).Inc()
 		case registration.PeerUp:
@@ -188,6 +219,18 @@ func (s *Server) step(ctx context.Context, now time.Time, e Event) {
 		case registration.PeerDown:
 			s.log.Warn("management node down; routes stay", "peer", eff.Peer)
 		}
+	}
+}
+
+func (s *Server) announce(p Persist) {
+	if s.out == nil {
+		return
+	}
+	if len(p.Put) > 0 {
+		s.out.Held(p.Put)
+	}
+	if len(p.Forget) > 0 {
+		s.out.Gone(p.Forget)
 	}
 }
 

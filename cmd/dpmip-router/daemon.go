@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
 	"github.com/dpmip/dpmip/internal/admin"
@@ -33,6 +35,8 @@ type daemon struct {
 	registry *prometheus.Registry
 	store    *state.File
 	fib      *fib.FIB
+	journal  *fib.Journal
+	lookup   *netlink.Handle // questions about any route
 	conn     *transport.Conn
 	server   *router.Server
 	restored []router.Change
@@ -67,7 +71,11 @@ func (d *daemon) openStore() (err error) {
 }
 
 func (d *daemon) openFIB() (err error) {
-	d.fib, err = fib.Open(d.cfg.Metric)
+	if d.fib, err = fib.Open(d.cfg.Metric); err != nil {
+		return err
+	}
+	d.journal = fib.NewJournal()
+	d.lookup, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 	return err
 }
 
@@ -121,6 +129,9 @@ func (d *daemon) close() {
 	if d.fib != nil {
 		d.fib.Close()
 	}
+	if d.lookup != nil {
+		d.lookup.Close()
+	}
 	if d.store != nil {
 		d.store.Close()
 	}
@@ -133,6 +144,7 @@ func (d *daemon) run(ctx context.Context) error {
 	loop := router.Loop{Server: d.server, Restored: d.restored}
 	tasks := []task.Task{
 		task.Signals(nil),
+		d.journal,
 		loop,
 		task.Func("kernel watch", func(ctx context.Context) error { return fib.Watch(ctx, d.server.Changed()) }),
 		task.Func("mobility transport", func(ctx context.Context) error {
@@ -157,6 +169,11 @@ func (d *daemon) adminHandler() http.Handler {
 	mux.Handle(dpmipv1connect.NewRouterServiceHandler(&service{d: d}))
 	mux.Handle("/", admin.Health(d.registry, d.healthy))
 	return mux
+}
+
+// roles are what this router does.
+func (d *daemon) roles() []string {
+	return []string{"default-router"}
 }
 
 // healthy is an error while a route that should be in the kernel is not.

@@ -11,12 +11,16 @@ import (
 	"connectrpc.com/connect"
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
 	"github.com/dpmip/dpmip/internal/buildinfo"
 	"github.com/dpmip/dpmip/router/fib"
 )
 
 // service answers dpmipctl.
-type service struct{ d *daemon }
+type service struct {
+	dpmipv1connect.UnimplementedRouterServiceHandler
+	d *daemon
+}
 
 // ListRoutes tells each route with what the kernel itself says of it.
 func (s *service) ListRoutes(ctx context.Context, r *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
@@ -24,7 +28,7 @@ func (s *service) ListRoutes(ctx context.Context, r *connect.Request[v1.ListRout
 	if err != nil {
 		return nil, connect.NewError(connect.CodeUnavailable, err)
 	}
-	kernel, err := fib.Read()
+	kernel, err := fib.Read(s.d.cfg.Metric)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, err)
 	}

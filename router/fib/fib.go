@@ -23,8 +23,9 @@ type nextHop struct {
 	dev int
 }
 
-// FIB is the kernel's forwarding table as far as it is ours (rtm_protocol
-// 201). It is used by one goroutine.
+// FIB is the kernel's forwarding table as far as it is ours: the routes of
+// rtm_protocol 201 with one metric, so that several FIBs of different metrics
+// live beside each other. It is used by one goroutine.
 type FIB struct {
 	conn   *rtnl.Conn
 	handle *netlink.Handle
@@ -98,6 +99,22 @@ func (f *FIB) Apply(chs []router.Change) []error {
 	return errs
 }
 
+// Leftovers lists the addresses that the kernel holds of this FIB's routes but
+// nobody has asked for: those of an earlier process.
+func (f *FIB) Leftovers() ([]netip.Addr, error) {
+	have, err := installed(f.handle, f.metric)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for a := range have {
+		if _, ok := f.want[a]; !ok {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
 type hopResult struct {
 	hop nextHop
 	err error
@@ -138,7 +155,7 @@ func (f *FIB) message(a netip.Addr, hop nextHop, remove bool) rtnl.Change {
 // Refresh looks every locator up again, reads the kernel's table and mends
 // what differs. It returns what became of each address that needed anything.
 func (f *FIB) Refresh() ([]router.Moved, error) {
-	have, err := installed(f.handle)
+	have, err := installed(f.handle, f.metric)
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +178,8 @@ func (f *FIB) Refresh() ([]router.Moved, error) {
 	return moved, nil
 }
 
-// installed reads our routes back from the kernel.
-func installed(h *netlink.Handle) (map[netip.Addr]nextHop, error) {
+// installed reads our routes of a metric (0: any) back from the kernel.
+func installed(h *netlink.Handle, metric uint32) (map[netip.Addr]nextHop, error) {
 	out := map[netip.Addr]nextHop{}
 	for _, fam := range []int{unix.AF_INET6, unix.AF_INET} {
 		rs, err := h.RouteListFiltered(fam, &netlink.Route{Protocol: rtnl.Protocol}, netlink.RT_FILTER_PROTOCOL)
@@ -170,7 +187,7 @@ func installed(h *netlink.Handle) (map[netip.Addr]nextHop, error) {
 			return nil, fmt.Errorf("fib: reading the kernel's routes: %w", err)
 		}
 		for _, r := range rs {
-			if r.Dst == nil {
+			if r.Dst == nil || metric != 0 && r.Priority != int(metric) {
 				continue
 			}
 			a, ok := netip.AddrFromSlice(r.Dst.IP)
@@ -184,15 +201,15 @@ func installed(h *netlink.Handle) (map[netip.Addr]nextHop, error) {
 	return out, nil
 }
 
-// Read tells what the kernel holds of ours right now, in the calling thread's
-// namespace: next hop and device index by address.
-func Read() (map[netip.Addr]Installed, error) {
+// Read tells what the kernel holds of ours with a metric (0: any) right now, in
+// the calling thread's namespace: next hop and device index by address.
+func Read(metric uint32) (map[netip.Addr]Installed, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("fib: %w", err)
 	}
 	defer h.Close()
-	have, err := installed(h)
+	have, err := installed(h, metric)
 	if err != nil {
 		return nil, err
 	}

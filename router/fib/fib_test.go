@@ -164,7 +164,7 @@ func TestNoWayToTheLocator(t *testing.T) {
 // check asks the kernel itself which way each address goes.
 func (w *world) check(want map[string]string) {
 	w.t.Helper()
-	have, err := Read()
+	have, err := Read(0)
 	w.must(err)
 	if len(have) != len(want) {
 		w.t.Errorf("installed = %v, want %v", have, want)

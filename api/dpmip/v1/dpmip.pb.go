@@ -4009,6 +4009,950 @@ func (x *ListRoutesResponse) GetRoutes() []*Route {
 	return nil
 }
 
+type GetRouteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`                   // an address (its host route is meant) or a prefix
+	Until         string                 `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`                       // "": answer at once; "installed" or "absent": wait for it
+	WaitNs        int64                  `protobuf:"varint,3,opt,name=wait_ns,json=waitNs,proto3" json:"wait_ns,omitempty"`      // at most this long
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`                       // only routes of this owner count as installed; "": anybody's
+	NextHops      []string               `protobuf:"bytes,5,rep,name=next_hops,json=nextHops,proto3" json:"next_hops,omitempty"` // only routes by one of these gateways count; empty: any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRouteRequest) Reset() {
+	*x = GetRouteRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRouteRequest) ProtoMessage() {}
+
+func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
+func (*GetRouteRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *GetRouteRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GetRouteRequest) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *GetRouteRequest) GetWaitNs() int64 {
+	if x != nil {
+		return x.WaitNs
+	}
+	return 0
+}
+
+func (x *GetRouteRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetRouteRequest) GetNextHops() []string {
+	if x != nil {
+		return x.NextHops
+	}
+	return nil
+}
+
+type NextHop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gateway       string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Device        string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	Weight        uint32                 `protobuf:"varint,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NextHop) Reset() {
+	*x = NextHop{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NextHop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NextHop) ProtoMessage() {}
+
+func (x *NextHop) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
+func (*NextHop) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *NextHop) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *NextHop) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *NextHop) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+type KernelRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Metric        uint32                 `protobuf:"varint,4,opt,name=metric,proto3" json:"metric,omitempty"`
+	Type          string                 `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"` // type: unicast, unreachable, blackhole, prohibit
+	NextHops      []*NextHop             `protobuf:"bytes,6,rep,name=next_hops,json=nextHops,proto3" json:"next_hops,omitempty"`
+	SinceNs       int64                  `protobuf:"varint,7,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"` // when this router saw it appear; 0: it was there when dpmip-router started
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KernelRoute) Reset() {
+	*x = KernelRoute{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KernelRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KernelRoute) ProtoMessage() {}
+
+func (x *KernelRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
+func (*KernelRoute) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *KernelRoute) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *KernelRoute) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *KernelRoute) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *KernelRoute) GetMetric() uint32 {
+	if x != nil {
+		return x.Metric
+	}
+	return 0
+}
+
+func (x *KernelRoute) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *KernelRoute) GetNextHops() []*NextHop {
+	if x != nil {
+		return x.NextHops
+	}
+	return nil
+}
+
+func (x *KernelRoute) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+type GetRouteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Installed     bool                   `protobuf:"varint,1,opt,name=installed,proto3" json:"installed,omitempty"` // a usable route for exactly what was asked, by the owner and next hop asked for
+	Route         *KernelRoute           `protobuf:"bytes,2,opt,name=route,proto3" json:"route,omitempty"`          // what the kernel uses for it now, exact or not; absent: it has no way there
+	Met           bool                   `protobuf:"varint,3,opt,name=met,proto3" json:"met,omitempty"`             // what `until` waited for has come
+	Vm            string                 `protobuf:"bytes,4,opt,name=vm,proto3" json:"vm,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Locator       string                 `protobuf:"bytes,6,opt,name=locator,proto3" json:"locator,omitempty"`                 // where the route is a VM's, by the management node's word
+	AskedNs       int64                  `protobuf:"varint,7,opt,name=asked_ns,json=askedNs,proto3" json:"asked_ns,omitempty"` // this router's clock when it looked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRouteResponse) Reset() {
+	*x = GetRouteResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRouteResponse) ProtoMessage() {}
+
+func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
+func (*GetRouteResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *GetRouteResponse) GetInstalled() bool {
+	if x != nil {
+		return x.Installed
+	}
+	return false
+}
+
+func (x *GetRouteResponse) GetRoute() *KernelRoute {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *GetRouteResponse) GetMet() bool {
+	if x != nil {
+		return x.Met
+	}
+	return false
+}
+
+func (x *GetRouteResponse) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *GetRouteResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GetRouteResponse) GetLocator() string {
+	if x != nil {
+		return x.Locator
+	}
+	return ""
+}
+
+func (x *GetRouteResponse) GetAskedNs() int64 {
+	if x != nil {
+		return x.AskedNs
+	}
+	return 0
+}
+
+type GetUseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUseRequest) Reset() {
+	*x = GetUseRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUseRequest) ProtoMessage() {}
+
+func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
+func (*GetUseRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+}
+
+type GetUseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Routes        uint32                 `protobuf:"varint,1,opt,name=routes,proto3" json:"routes,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // host routes by Requests of the management node
+	Refused       uint64                 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	LastRefusal   string                 `protobuf:"bytes,4,opt,name=last_refusal,json=lastRefusal,proto3" json:"last_refusal,omitempty"`
+	LastRefusalNs int64                  `protobuf:"varint,5,opt,name=last_refusal_ns,json=lastRefusalNs,proto3" json:"last_refusal_ns,omitempty"` // Requests answered 130 since the start
+	Imported      uint32                 `protobuf:"varint,6,opt,name=imported,proto3" json:"imported,omitempty"`
+	ImportLimit   uint32                 `protobuf:"varint,7,opt,name=import_limit,json=importLimit,proto3" json:"import_limit,omitempty"` // host routes taken from BGP
+	Announced     uint32                 `protobuf:"varint,8,opt,name=announced,proto3" json:"announced,omitempty"`
+	Sessions      uint32                 `protobuf:"varint,9,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	SessionsUp    uint32                 `protobuf:"varint,10,opt,name=sessions_up,json=sessionsUp,proto3" json:"sessions_up,omitempty"`
+	Roles         []string               `protobuf:"bytes,11,rep,name=roles,proto3" json:"roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUseResponse) Reset() {
+	*x = GetUseResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUseResponse) ProtoMessage() {}
+
+func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
+func (*GetUseResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *GetUseResponse) GetRoutes() uint32 {
+	if x != nil {
+		return x.Routes
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetLastRefusal() string {
+	if x != nil {
+		return x.LastRefusal
+	}
+	return ""
+}
+
+func (x *GetUseResponse) GetLastRefusalNs() int64 {
+	if x != nil {
+		return x.LastRefusalNs
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetImported() uint32 {
+	if x != nil {
+		return x.Imported
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetImportLimit() uint32 {
+	if x != nil {
+		return x.ImportLimit
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetAnnounced() uint32 {
+	if x != nil {
+		return x.Announced
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetSessionsUp() uint32 {
+	if x != nil {
+		return x.SessionsUp
+	}
+	return 0
+}
+
+func (x *GetUseResponse) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+type Session struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Peer            string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Address         string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Asn             uint32                 `protobuf:"varint,3,opt,name=asn,proto3" json:"asn,omitempty"`
+	State           string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	SinceNs         int64                  `protobuf:"varint,5,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	Flaps           uint32                 `protobuf:"varint,6,opt,name=flaps,proto3" json:"flaps,omitempty"`
+	Received        uint32                 `protobuf:"varint,7,opt,name=received,proto3" json:"received,omitempty"`
+	Accepted        uint32                 `protobuf:"varint,8,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Refused         uint32                 `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"`
+	Announced       uint32                 `protobuf:"varint,10,opt,name=announced,proto3" json:"announced,omitempty"`
+	Stale           uint32                 `protobuf:"varint,11,opt,name=stale,proto3" json:"stale,omitempty"`
+	Problem         string                 `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	Md5             bool                   `protobuf:"varint,13,opt,name=md5,proto3" json:"md5,omitempty"`
+	GracefulRestart bool                   `protobuf:"varint,14,opt,name=graceful_restart,json=gracefulRestart,proto3" json:"graceful_restart,omitempty"`
+	LastDown        string                 `protobuf:"bytes,15,opt,name=last_down,json=lastDown,proto3" json:"last_down,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *Session) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Session) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Session) GetAsn() uint32 {
+	if x != nil {
+		return x.Asn
+	}
+	return 0
+}
+
+func (x *Session) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Session) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Session) GetFlaps() uint32 {
+	if x != nil {
+		return x.Flaps
+	}
+	return 0
+}
+
+func (x *Session) GetReceived() uint32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *Session) GetAccepted() uint32 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *Session) GetRefused() uint32 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Session) GetAnnounced() uint32 {
+	if x != nil {
+		return x.Announced
+	}
+	return 0
+}
+
+func (x *Session) GetStale() uint32 {
+	if x != nil {
+		return x.Stale
+	}
+	return 0
+}
+
+func (x *Session) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Session) GetMd5() bool {
+	if x != nil {
+		return x.Md5
+	}
+	return false
+}
+
+func (x *Session) GetGracefulRestart() bool {
+	if x != nil {
+		return x.GracefulRestart
+	}
+	return false
+}
+
+func (x *Session) GetLastDown() string {
+	if x != nil {
+		return x.LastDown
+	}
+	return ""
+}
+
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+}
+
+type ListSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	Asn           uint32                 `protobuf:"varint,2,opt,name=asn,proto3" json:"asn,omitempty"`
+	RouterId      string                 `protobuf:"bytes,3,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *ListSessionsResponse) GetAsn() uint32 {
+	if x != nil {
+		return x.Asn
+	}
+	return 0
+}
+
+func (x *ListSessionsResponse) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+type Exchanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Direction     string                 `protobuf:"bytes,2,opt,name=direction,proto3" json:"direction,omitempty"`
+	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	NextHop       string                 `protobuf:"bytes,4,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	Communities   []string               `protobuf:"bytes,5,rep,name=communities,proto3" json:"communities,omitempty"`
+	AsPath        []uint32               `protobuf:"varint,6,rep,packed,name=as_path,json=asPath,proto3" json:"as_path,omitempty"`
+	State         string                 `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	SinceNs       int64                  `protobuf:"varint,9,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"` // direction: in, out; state: installed, spare, stale, refused, failed, announced
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exchanged) Reset() {
+	*x = Exchanged{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exchanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exchanged) ProtoMessage() {}
+
+func (x *Exchanged) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
+func (*Exchanged) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *Exchanged) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Exchanged) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *Exchanged) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Exchanged) GetNextHop() string {
+	if x != nil {
+		return x.NextHop
+	}
+	return ""
+}
+
+func (x *Exchanged) GetCommunities() []string {
+	if x != nil {
+		return x.Communities
+	}
+	return nil
+}
+
+func (x *Exchanged) GetAsPath() []uint32 {
+	if x != nil {
+		return x.AsPath
+	}
+	return nil
+}
+
+func (x *Exchanged) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Exchanged) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Exchanged) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+type ListExchangedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Direction     string                 `protobuf:"bytes,2,opt,name=direction,proto3" json:"direction,omitempty"`
+	Prefix        string                 `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExchangedRequest) Reset() {
+	*x = ListExchangedRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExchangedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExchangedRequest) ProtoMessage() {}
+
+func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
+func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ListExchangedRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *ListExchangedRequest) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *ListExchangedRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+type ListExchangedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Routes        []*Exchanged           `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExchangedResponse) Reset() {
+	*x = ListExchangedResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExchangedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExchangedResponse) ProtoMessage() {}
+
+func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
+func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
 type Check struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -4021,7 +4965,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4977,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4990,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Check) GetName() string {
@@ -4085,7 +5029,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +5041,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +5054,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 type DoctorResponse struct {
@@ -4123,7 +5067,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4135,7 +5079,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4148,7 +5092,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -4494,7 +5438,86 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x11ListRoutesRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"=\n" +
 	"\x12ListRoutesResponse\x12'\n" +
-	"\x06routes\x18\x01 \x03(\v2\x0f.dpmip.v1.RouteR\x06routes\"_\n" +
+	"\x06routes\x18\x01 \x03(\v2\x0f.dpmip.v1.RouteR\x06routes\"\x8d\x01\n" +
+	"\x0fGetRouteRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05until\x18\x02 \x01(\tR\x05until\x12\x17\n" +
+	"\await_ns\x18\x03 \x01(\x03R\x06waitNs\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x1b\n" +
+	"\tnext_hops\x18\x05 \x03(\tR\bnextHops\"S\n" +
+	"\aNextHop\x12\x18\n" +
+	"\agateway\x18\x01 \x01(\tR\agateway\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\rR\x06weight\"\xce\x01\n" +
+	"\vKernelRoute\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1a\n" +
+	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12\x16\n" +
+	"\x06metric\x18\x04 \x01(\rR\x06metric\x12\x12\n" +
+	"\x04type\x18\x05 \x01(\tR\x04type\x12.\n" +
+	"\tnext_hops\x18\x06 \x03(\v2\x11.dpmip.v1.NextHopR\bnextHops\x12\x19\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\xca\x01\n" +
+	"\x10GetRouteResponse\x12\x1c\n" +
+	"\tinstalled\x18\x01 \x01(\bR\tinstalled\x12+\n" +
+	"\x05route\x18\x02 \x01(\v2\x15.dpmip.v1.KernelRouteR\x05route\x12\x10\n" +
+	"\x03met\x18\x03 \x01(\bR\x03met\x12\x0e\n" +
+	"\x02vm\x18\x04 \x01(\tR\x02vm\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\rR\x05epoch\x12\x18\n" +
+	"\alocator\x18\x06 \x01(\tR\alocator\x12\x19\n" +
+	"\basked_ns\x18\a \x01(\x03R\aaskedNs\"\x0f\n" +
+	"\rGetUseRequest\"\xd3\x02\n" +
+	"\x0eGetUseResponse\x12\x16\n" +
+	"\x06routes\x18\x01 \x01(\rR\x06routes\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\x04R\arefused\x12!\n" +
+	"\flast_refusal\x18\x04 \x01(\tR\vlastRefusal\x12&\n" +
+	"\x0flast_refusal_ns\x18\x05 \x01(\x03R\rlastRefusalNs\x12\x1a\n" +
+	"\bimported\x18\x06 \x01(\rR\bimported\x12!\n" +
+	"\fimport_limit\x18\a \x01(\rR\vimportLimit\x12\x1c\n" +
+	"\tannounced\x18\b \x01(\rR\tannounced\x12\x1a\n" +
+	"\bsessions\x18\t \x01(\rR\bsessions\x12\x1f\n" +
+	"\vsessions_up\x18\n" +
+	" \x01(\rR\n" +
+	"sessionsUp\x12\x14\n" +
+	"\x05roles\x18\v \x03(\tR\x05roles\"\x8a\x03\n" +
+	"\aSession\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03asn\x18\x03 \x01(\rR\x03asn\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x19\n" +
+	"\bsince_ns\x18\x05 \x01(\x03R\asinceNs\x12\x14\n" +
+	"\x05flaps\x18\x06 \x01(\rR\x05flaps\x12\x1a\n" +
+	"\breceived\x18\a \x01(\rR\breceived\x12\x1a\n" +
+	"\baccepted\x18\b \x01(\rR\baccepted\x12\x18\n" +
+	"\arefused\x18\t \x01(\rR\arefused\x12\x1c\n" +
+	"\tannounced\x18\n" +
+	" \x01(\rR\tannounced\x12\x14\n" +
+	"\x05stale\x18\v \x01(\rR\x05stale\x12\x18\n" +
+	"\aproblem\x18\f \x01(\tR\aproblem\x12\x10\n" +
+	"\x03md5\x18\r \x01(\bR\x03md5\x12)\n" +
+	"\x10graceful_restart\x18\x0e \x01(\bR\x0fgracefulRestart\x12\x1b\n" +
+	"\tlast_down\x18\x0f \x01(\tR\blastDown\"\x15\n" +
+	"\x13ListSessionsRequest\"t\n" +
+	"\x14ListSessionsResponse\x12-\n" +
+	"\bsessions\x18\x01 \x03(\v2\x11.dpmip.v1.SessionR\bsessions\x12\x10\n" +
+	"\x03asn\x18\x02 \x01(\rR\x03asn\x12\x1b\n" +
+	"\trouter_id\x18\x03 \x01(\tR\brouterId\"\xf4\x01\n" +
+	"\tExchanged\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x1c\n" +
+	"\tdirection\x18\x02 \x01(\tR\tdirection\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x19\n" +
+	"\bnext_hop\x18\x04 \x01(\tR\anextHop\x12 \n" +
+	"\vcommunities\x18\x05 \x03(\tR\vcommunities\x12\x17\n" +
+	"\aas_path\x18\x06 \x03(\rR\x06asPath\x12\x14\n" +
+	"\x05state\x18\a \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12\x19\n" +
+	"\bsince_ns\x18\t \x01(\x03R\asinceNs\"`\n" +
+	"\x14ListExchangedRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x1c\n" +
+	"\tdirection\x18\x02 \x01(\tR\tdirection\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\"D\n" +
+	"\x15ListExchangedResponse\x12+\n" +
+	"\x06routes\x18\x01 \x03(\v2\x13.dpmip.v1.ExchangedR\x06routes\"_\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -4536,10 +5559,14 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\aListVMs\x12\x18.dpmip.v1.ListVMsRequest\x1a\x19.dpmip.v1.ListVMsResponse\x12D\n" +
 	"\tListRules\x12\x1a.dpmip.v1.ListRulesRequest\x1a\x1b.dpmip.v1.ListRulesResponse\x12D\n" +
 	"\tListDrops\x12\x1a.dpmip.v1.ListDropsRequest\x1a\x1b.dpmip.v1.ListDropsResponse\x12;\n" +
-	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\x95\x01\n" +
+	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\xb6\x03\n" +
 	"\rRouterService\x12G\n" +
 	"\n" +
-	"ListRoutes\x12\x1b.dpmip.v1.ListRoutesRequest\x1a\x1c.dpmip.v1.ListRoutesResponse\x12;\n" +
+	"ListRoutes\x12\x1b.dpmip.v1.ListRoutesRequest\x1a\x1c.dpmip.v1.ListRoutesResponse\x12A\n" +
+	"\bGetRoute\x12\x19.dpmip.v1.GetRouteRequest\x1a\x1a.dpmip.v1.GetRouteResponse\x12;\n" +
+	"\x06GetUse\x12\x17.dpmip.v1.GetUseRequest\x1a\x18.dpmip.v1.GetUseResponse\x12M\n" +
+	"\fListSessions\x12\x1d.dpmip.v1.ListSessionsRequest\x1a\x1e.dpmip.v1.ListSessionsResponse\x12P\n" +
+	"\rListExchanged\x12\x1e.dpmip.v1.ListExchangedRequest\x1a\x1f.dpmip.v1.ListExchangedResponse\x12;\n" +
 	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponseB-Z+github.com/dpmip/dpmip/api/dpmip/v1;dpmipv1b\x06proto3"
 
 var (
@@ -4554,7 +5581,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -4618,10 +5645,22 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Route)(nil),                      // 59: dpmip.v1.Route
 	(*ListRoutesRequest)(nil),          // 60: dpmip.v1.ListRoutesRequest
 	(*ListRoutesResponse)(nil),         // 61: dpmip.v1.ListRoutesResponse
-	(*Check)(nil),                      // 62: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 63: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 64: dpmip.v1.DoctorResponse
-	nil,                                // 65: dpmip.v1.ListDropsResponse.DropsEntry
+	(*GetRouteRequest)(nil),            // 62: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 63: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 64: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 65: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 66: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 67: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 68: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 69: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 70: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 71: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 72: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 73: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 74: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 75: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 76: dpmip.v1.DoctorResponse
+	nil,                                // 77: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -4650,68 +5689,80 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	16, // 23: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
 	51, // 24: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
 	54, // 25: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	65, // 26: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	77, // 26: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
 	59, // 27: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	62, // 28: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 29: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 30: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 31: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	12, // 32: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	17, // 33: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	19, // 34: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	20, // 35: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	22, // 36: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	24, // 37: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	26, // 38: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	28, // 39: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	33, // 40: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	35, // 41: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	37, // 42: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	41, // 43: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	63, // 44: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	39, // 45: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	43, // 46: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	45, // 47: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	47, // 48: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	49, // 49: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	52, // 50: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	55, // 51: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	57, // 52: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	63, // 53: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	60, // 54: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	63, // 55: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 56: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 57: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 58: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	13, // 59: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	18, // 60: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	15, // 61: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	21, // 62: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	23, // 63: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	25, // 64: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	27, // 65: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	29, // 66: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	34, // 67: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	36, // 68: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	38, // 69: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	42, // 70: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	64, // 71: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	40, // 72: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	44, // 73: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	46, // 74: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	48, // 75: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	50, // 76: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	53, // 77: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	56, // 78: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	58, // 79: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	64, // 80: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	61, // 81: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	64, // 82: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	56, // [56:83] is the sub-list for method output_type
-	29, // [29:56] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	63, // 28: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	64, // 29: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	68, // 30: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	71, // 31: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	74, // 32: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 33: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 34: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 35: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	12, // 36: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	17, // 37: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	19, // 38: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	20, // 39: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	22, // 40: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	24, // 41: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	26, // 42: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	28, // 43: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	33, // 44: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	35, // 45: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	37, // 46: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	41, // 47: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	75, // 48: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	39, // 49: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	43, // 50: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	45, // 51: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	47, // 52: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	49, // 53: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	52, // 54: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	55, // 55: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	57, // 56: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	75, // 57: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	60, // 58: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	62, // 59: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	66, // 60: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	69, // 61: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	72, // 62: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	75, // 63: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 64: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 65: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 66: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	13, // 67: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	18, // 68: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	15, // 69: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	21, // 70: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	23, // 71: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	25, // 72: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	27, // 73: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	29, // 74: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	34, // 75: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	36, // 76: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	38, // 77: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	42, // 78: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	76, // 79: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	40, // 80: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	44, // 81: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	46, // 82: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	48, // 83: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	50, // 84: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	53, // 85: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	56, // 86: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	58, // 87: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	76, // 88: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	61, // 89: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	65, // 90: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	67, // 91: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	70, // 92: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	73, // 93: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	76, // 94: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	64, // [64:95] is the sub-list for method output_type
+	33, // [33:64] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -4726,7 +5777,7 @@ func file_dpmip_v1_dpmip_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   66,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

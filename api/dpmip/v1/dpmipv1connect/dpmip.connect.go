@@ -113,6 +113,16 @@ const (
 	// RouterServiceListRoutesProcedure is the fully-qualified name of the RouterService's ListRoutes
 	// RPC.
 	RouterServiceListRoutesProcedure = "/dpmip.v1.RouterService/ListRoutes"
+	// RouterServiceGetRouteProcedure is the fully-qualified name of the RouterService's GetRoute RPC.
+	RouterServiceGetRouteProcedure = "/dpmip.v1.RouterService/GetRoute"
+	// RouterServiceGetUseProcedure is the fully-qualified name of the RouterService's GetUse RPC.
+	RouterServiceGetUseProcedure = "/dpmip.v1.RouterService/GetUse"
+	// RouterServiceListSessionsProcedure is the fully-qualified name of the RouterService's
+	// ListSessions RPC.
+	RouterServiceListSessionsProcedure = "/dpmip.v1.RouterService/ListSessions"
+	// RouterServiceListExchangedProcedure is the fully-qualified name of the RouterService's
+	// ListExchanged RPC.
+	RouterServiceListExchangedProcedure = "/dpmip.v1.RouterService/ListExchanged"
 	// RouterServiceDoctorProcedure is the fully-qualified name of the RouterService's Doctor RPC.
 	RouterServiceDoctorProcedure = "/dpmip.v1.RouterService/Doctor"
 )
@@ -912,6 +922,13 @@ func (UnimplementedAgentServiceHandler) Doctor(context.Context, *connect.Request
 // RouterServiceClient is a client for the dpmip.v1.RouterService service.
 type RouterServiceClient interface {
 	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
+	// GetRoute asks the kernel which route an address takes: is it there, by whom, since when. It can wait for the answer to be yes, or no.
+	GetRoute(context.Context, *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error)
+	// GetUse tells how many exceptions this router holds, and how many it may.
+	GetUse(context.Context, *connect.Request[v1.GetUseRequest]) (*connect.Response[v1.GetUseResponse], error)
+	ListSessions(context.Context, *connect.Request[v1.ListSessionsRequest]) (*connect.Response[v1.ListSessionsResponse], error)
+	// ListExchanged lists the host routes that BGP took in and gave out, and what policy refused.
+	ListExchanged(context.Context, *connect.Request[v1.ListExchangedRequest]) (*connect.Response[v1.ListExchangedResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorRequest]) (*connect.Response[v1.DoctorResponse], error)
 }
 
@@ -932,6 +949,30 @@ func NewRouterServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(routerServiceMethods.ByName("ListRoutes")),
 			connect.WithClientOptions(opts...),
 		),
+		getRoute: connect.NewClient[v1.GetRouteRequest, v1.GetRouteResponse](
+			httpClient,
+			baseURL+RouterServiceGetRouteProcedure,
+			connect.WithSchema(routerServiceMethods.ByName("GetRoute")),
+			connect.WithClientOptions(opts...),
+		),
+		getUse: connect.NewClient[v1.GetUseRequest, v1.GetUseResponse](
+			httpClient,
+			baseURL+RouterServiceGetUseProcedure,
+			connect.WithSchema(routerServiceMethods.ByName("GetUse")),
+			connect.WithClientOptions(opts...),
+		),
+		listSessions: connect.NewClient[v1.ListSessionsRequest, v1.ListSessionsResponse](
+			httpClient,
+			baseURL+RouterServiceListSessionsProcedure,
+			connect.WithSchema(routerServiceMethods.ByName("ListSessions")),
+			connect.WithClientOptions(opts...),
+		),
+		listExchanged: connect.NewClient[v1.ListExchangedRequest, v1.ListExchangedResponse](
+			httpClient,
+			baseURL+RouterServiceListExchangedProcedure,
+			connect.WithSchema(routerServiceMethods.ByName("ListExchanged")),
+			connect.WithClientOptions(opts...),
+		),
 		doctor: connect.NewClient[v1.DoctorRequest, v1.DoctorResponse](
 			httpClient,
 			baseURL+RouterServiceDoctorProcedure,
@@ -943,13 +984,37 @@ func NewRouterServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 
 // routerServiceClient implements RouterServiceClient.
 type routerServiceClient struct {
-	listRoutes *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
-	doctor     *connect.Client[v1.DoctorRequest, v1.DoctorResponse]
+	listRoutes    *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
+	getRoute      *connect.Client[v1.GetRouteRequest, v1.GetRouteResponse]
+	getUse        *connect.Client[v1.GetUseRequest, v1.GetUseResponse]
+	listSessions  *connect.Client[v1.ListSessionsRequest, v1.ListSessionsResponse]
+	listExchanged *connect.Client[v1.ListExchangedRequest, v1.ListExchangedResponse]
+	doctor        *connect.Client[v1.DoctorRequest, v1.DoctorResponse]
 }
 
 // ListRoutes calls dpmip.v1.RouterService.ListRoutes.
 func (c *routerServiceClient) ListRoutes(ctx context.Context, req *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
 	return c.listRoutes.CallUnary(ctx, req)
+}
+
+// GetRoute calls dpmip.v1.RouterService.GetRoute.
+func (c *routerServiceClient) GetRoute(ctx context.Context, req *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error) {
+	return c.getRoute.CallUnary(ctx, req)
+}
+
+// GetUse calls dpmip.v1.RouterService.GetUse.
+func (c *routerServiceClient) GetUse(ctx context.Context, req *connect.Request[v1.GetUseRequest]) (*connect.Response[v1.GetUseResponse], error) {
+	return c.getUse.CallUnary(ctx, req)
+}
+
+// ListSessions calls dpmip.v1.RouterService.ListSessions.
+func (c *routerServiceClient) ListSessions(ctx context.Context, req *connect.Request[v1.ListSessionsRequest]) (*connect.Response[v1.ListSessionsResponse], error) {
+	return c.listSessions.CallUnary(ctx, req)
+}
+
+// ListExchanged calls dpmip.v1.RouterService.ListExchanged.
+func (c *routerServiceClient) ListExchanged(ctx context.Context, req *connect.Request[v1.ListExchangedRequest]) (*connect.Response[v1.ListExchangedResponse], error) {
+	return c.listExchanged.CallUnary(ctx, req)
 }
 
 // Doctor calls dpmip.v1.RouterService.Doctor.
@@ -960,6 +1025,13 @@ func (c *routerServiceClient) Doctor(ctx context.Context, req *connect.Request[v
 // RouterServiceHandler is an implementation of the dpmip.v1.RouterService service.
 type RouterServiceHandler interface {
 	ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error)
+	// GetRoute asks the kernel which route an address takes: is it there, by whom, since when. It can wait for the answer to be yes, or no.
+	GetRoute(context.Context, *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error)
+	// GetUse tells how many exceptions this router holds, and how many it may.
+	GetUse(context.Context, *connect.Request[v1.GetUseRequest]) (*connect.Response[v1.GetUseResponse], error)
+	ListSessions(context.Context, *connect.Request[v1.ListSessionsRequest]) (*connect.Response[v1.ListSessionsResponse], error)
+	// ListExchanged lists the host routes that BGP took in and gave out, and what policy refused.
+	ListExchanged(context.Context, *connect.Request[v1.ListExchangedRequest]) (*connect.Response[v1.ListExchangedResponse], error)
 	Doctor(context.Context, *connect.Request[v1.DoctorRequest]) (*connect.Response[v1.DoctorResponse], error)
 }
 
@@ -976,6 +1048,30 @@ func NewRouterServiceHandler(svc RouterServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(routerServiceMethods.ByName("ListRoutes")),
 		connect.WithHandlerOptions(opts...),
 	)
+	routerServiceGetRouteHandler := connect.NewUnaryHandler(
+		RouterServiceGetRouteProcedure,
+		svc.GetRoute,
+		connect.WithSchema(routerServiceMethods.ByName("GetRoute")),
+		connect.WithHandlerOptions(opts...),
+	)
+	routerServiceGetUseHandler := connect.NewUnaryHandler(
+		RouterServiceGetUseProcedure,
+		svc.GetUse,
+		connect.WithSchema(routerServiceMethods.ByName("GetUse")),
+		connect.WithHandlerOptions(opts...),
+	)
+	routerServiceListSessionsHandler := connect.NewUnaryHandler(
+		RouterServiceListSessionsProcedure,
+		svc.ListSessions,
+		connect.WithSchema(routerServiceMethods.ByName("ListSessions")),
+		connect.WithHandlerOptions(opts...),
+	)
+	routerServiceListExchangedHandler := connect.NewUnaryHandler(
+		RouterServiceListExchangedProcedure,
+		svc.ListExchanged,
+		connect.WithSchema(routerServiceMethods.ByName("ListExchanged")),
+		connect.WithHandlerOptions(opts...),
+	)
 	routerServiceDoctorHandler := connect.NewUnaryHandler(
 		RouterServiceDoctorProcedure,
 		svc.Doctor,
@@ -986,6 +1082,14 @@ func NewRouterServiceHandler(svc RouterServiceHandler, opts ...connect.HandlerOp
 		switch r.URL.Path {
 		case RouterServiceListRoutesProcedure:
 			routerServiceListRoutesHandler.ServeHTTP(w, r)
+		case RouterServiceGetRouteProcedure:
+			routerServiceGetRouteHandler.ServeHTTP(w, r)
+		case RouterServiceGetUseProcedure:
+			routerServiceGetUseHandler.ServeHTTP(w, r)
+		case RouterServiceListSessionsProcedure:
+			routerServiceListSessionsHandler.ServeHTTP(w, r)
+		case RouterServiceListExchangedProcedure:
+			routerServiceListExchangedHandler.ServeHTTP(w, r)
 		case RouterServiceDoctorProcedure:
 			routerServiceDoctorHandler.ServeHTTP(w, r)
 		default:
@@ -999,6 +1103,22 @@ type UnimplementedRouterServiceHandler struct{}
 
 func (UnimplementedRouterServiceHandler) ListRoutes(context.Context, *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.RouterService.ListRoutes is not implemented"))
+}
+
+func (UnimplementedRouterServiceHandler) GetRoute(context.Context, *connect.Request[v1.GetRouteRequest]) (*connect.Response[v1.GetRouteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.RouterService.GetRoute is not implemented"))
+}
+
+func (UnimplementedRouterServiceHandler) GetUse(context.Context, *connect.Request[v1.GetUseRequest]) (*connect.Response[v1.GetUseResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.RouterService.GetUse is not implemented"))
+}
+
+func (UnimplementedRouterServiceHandler) ListSessions(context.Context, *connect.Request[v1.ListSessionsRequest]) (*connect.Response[v1.ListSessionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.RouterService.ListSessions is not implemented"))
+}
+
+func (UnimplementedRouterServiceHandler) ListExchanged(context.Context, *connect.Request[v1.ListExchangedRequest]) (*connect.Response[v1.ListExchangedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.RouterService.ListExchanged is not implemented"))
 }
 
 func (UnimplementedRouterServiceHandler) Doctor(context.Context, *connect.Request[v1.DoctorRequest]) (*connect.Response[v1.DoctorResponse], error) {
