@@ -61,6 +61,7 @@ type Hardware struct {
 	Reason      string // why this backend
 
 	region *nicmem.Region
+	source *flows.Source
 }
 
 // Area returns a named area of the region; its Close does nothing.
@@ -78,6 +79,9 @@ func (h *Hardware) Area(name string) (hwabstraction.Region, error) {
 // Close lets go of device and region, in this order. Every rule goes on acting.
 func (h *Hardware) Close() error {
 	var errs []error
+	if h.source != nil {
+		errs = append(errs, h.source.Close())
+	}
 	if h.Device != nil {
 		errs = append(errs, h.Device.Close())
 	}
@@ -131,7 +135,7 @@ func (h *Hardware) open(ctx context.Context, c Config) error {
 		h.Flows = noFlows{}
 		return nil
 	}
-	h.Flows = source
+	h.Flows, h.source = source, source
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
@@ -24,25 +25,70 @@ type Config struct {
 	Zone func(netip.Addr) (zone uint16, ok bool)
 }
 
-// Source is a hwabstraction.FlowSource. It may be used by several goroutines:
-// each call has a socket of its own.
-type Source struct{ cfg Config }
+// Source is a hwabstraction.FlowSource. It may be used by several goroutines.
+type Source struct {
+	cfg Config
+
+	mu   sync.Mutex // guards idle
+	idle *conntrack.Conn
+}
 
 var _ hwabstraction.FlowSource = (*Source)(nil)
 
 // Open returns a source, after it has asked the kernel once whether conntrack
 // can be read (needs CAP_NET_ADMIN).
 func Open(cfg Config) (*Source, error) {
-	s := &Source{cfg}
+	s := &Source{cfg: cfg}
 	c, err := s.dial()
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
 	if _, err := c.Stats(); err != nil { // StatsGlobal waits for an answer that never comes (v0.6.0)
+		c.Close()
 		return nil, fmt.Errorf("flows: conntrack: %w", err)
 	}
+	s.give(c)
 	return s, nil
+}
+
+// Close lets go of the socket that Flows keeps. Flows works on, with a new one.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.idle
+	s.idle = nil
+	if c == nil {
+		return nil
+	}
+	if err := c.Close(); err != nil {
+		return fmt.Errorf("flows: conntrack: %w", err)
+	}
+	return nil
+}
+
+// take gets a socket of the caller's own: the one that is kept, if it is free.
+func (s *Source) take() (*conntrack.Conn, error) {
+	s.mu.Lock()
+	c := s.idle
+	s.idle = nil
+	s.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	return s.dial()
+}
+
+// give keeps a socket for the next call: the kernel takes some 10 ms to close
+// one, and the answer to a PREPARE waits for the flows.
+func (s *Source) give(c *conntrack.Conn) {
+	s.mu.Lock()
+	if s.idle == nil {
+		s.idle, c = c, nil
+	}
+	s.mu.Unlock()
+	if c != nil {
+		c.Close()
+	}
 }
 
 func (s *Source) dial() (*conntrack.Conn, error) {
@@ -59,7 +105,7 @@ func (s *Source) Flows(ctx context.Context, addrs []netip.Addr) ([]hwabstraction
 	if len(addrs) == 0 {
 		return nil, ctx.Err()
 	}
-	c, err := s.dial()
+	c, err := s.take()
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +120,12 @@ func (s *Source) Flows(ctx context.Context, addrs []netip.Addr) ([]hwabstraction
 	}()
 	select {
 	case a := <-done:
-		c.Close()
-		return a.flows, a.err
+		if a.err != nil { // what is still to be read from it belongs to no call
+			c.Close()
+			return nil, a.err
+		}
+		s.give(c)
+		return a.flows, nil
 	case <-ctx.Done():
 		c.Close() // ends the dump
 		<-done
