@@ -111,7 +111,7 @@ func (c *Core) owedToAnchors(list []owed, b *Binding) []owed {
 	for i := range b.Anchors {
 		a := &b.Anchors[i]
 		switch {
-		case a.Cold && !a.Confirmed && c.routesOwed(b): // routers still point there: it would send back what they send
+		case a.Cold && !a.Confirmed && b.routing(): // routers may point there still: it would send back what they send
 		case a.Cold && !a.Confirmed:
 			list = append(list, owed{flightKey{a.Hypervisor, cold}, b.request(mobility.HandoffUnknown, a.Epoch, 0, o)})
 		case a.Cold:
@@ -166,6 +166,11 @@ func (c *Core) home(b *Binding) bool {
 		}
 	}
 	return len(b.Slots) > 0
+}
+
+// routing reports whether a router still waits to be told, or to confirm.
+func (b *Binding) routing() bool {
+	return slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Withdraw || !r.Confirmed })
 }
 
 // routesOwed reports whether a route waits to be installed or replaced.
