@@ -94,7 +94,8 @@ type ReadGroup struct {
 	Stamp hwabstraction.Stamp
 }
 
-// Announce tells the neighbours on a port where a VM's addresses are.
+// Announce tells the neighbours on a port where a VM's addresses are, and the
+// VM that its gateways are there.
 type Announce struct {
 	Port  string
 	MAC   mobility.MAC

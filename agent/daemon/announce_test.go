@@ -1,19 +1,25 @@
 package daemon
 
 import (
+	"log/slog"
+	"net"
 	"net/netip"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/hwabstraction/haltest"
 	"github.com/dpmip/dpmip/mobility"
 )
 
 func TestAnnouncements(t *testing.T) {
 	t.Parallel()
-	mac := mobility.MAC{2, 0, 0, 0, 0, 9}
-	frame, err := announcement(mac, netip.MustParseAddr("10.0.1.1"))
+	gateway, mac := mobility.MAC{2, 0, 0x5e, 0, 0, 1}, mobility.MAC{2, 0, 0, 0, 0, 9}
+	frame, err := announcement(gateway, mac, netip.MustParseAddr("10.0.1.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +29,7 @@ func TestAnnouncements(t *testing.T) {
 		t.Errorf("gratuitous ARP: %v", p)
 	}
 
-	frame, err = announcement(mac, netip.MustParseAddr("2001:db8::1"))
+	frame, err = announcement(gateway, mac, netip.MustParseAddr("2001:db8::1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +45,37 @@ func TestAnnouncements(t *testing.T) {
 	icmp := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
 	if sum := checksum(ip, frame[54:]); sum != 0 || icmp.Checksum == 0 {
 		t.Errorf("checksum does not verify: %#x", sum)
+	}
+}
+
+// What is sent when a VM arrives: its addresses, then its gateways, all from the
+// gateway's MAC, out of the VM's port.
+func TestWorkerAnnounces(t *testing.T) {
+	t.Parallel()
+	gateway, mac := mobility.MAC(hwabstraction.DefaultGatewayMAC), mobility.MAC{2, 0, 0, 0, 0, 9}
+	dev := haltest.NewChaos(haltest.Plan{})
+	w := NewWorker(&agent.Hands{Device: dev}, mobility.MAC{}, slog.New(slog.DiscardHandler))
+	w.announce(agent.Announce{Port: "p1", MAC: mac, Addrs: []netip.Addr{netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("2001:db8::1")}})
+	type told struct{ From, MAC, Addr string }
+	var got []told
+	for _, frame := range dev.Left("p1") {
+		p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+		from := p.LinkLayer().(*layers.Ethernet).SrcMAC.String()
+		switch l := p.Layers()[len(p.Layers())-1].(type) {
+		case *layers.ARP:
+			got = append(got, told{from, net.HardwareAddr(l.SourceHwAddress).String(), net.IP(l.SourceProtAddress).String()})
+		case *layers.ICMPv6NeighborAdvertisement:
+			got = append(got, told{from, net.HardwareAddr(l.Options[0].Data).String(), l.TargetAddress.String()})
+		default:
+			t.Errorf("sent: %v", p)
+		}
+	}
+	want := []told{
+		{gateway.String(), mac.String(), "10.0.1.1"}, {gateway.String(), mac.String(), "2001:db8::1"},
+		{gateway.String(), gateway.String(), "169.254.1.1"}, {gateway.String(), gateway.String(), "fe80::1"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("announcements (-want +got):\n%s", diff)
 	}
 }
 

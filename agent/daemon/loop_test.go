@@ -151,7 +151,7 @@ func newRig(t *testing.T, dev *haltest.Chaos, region *memory, diskPath string) *
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &network{t: t, ctx: ctx, node: node, replies: map[registration.Token]chan registration.Reply{}}
-	w := NewWorker(&agent.Hands{Device: dev, Reconciler: rec}, log)
+	w := NewWorker(&agent.Hands{Device: dev, Reconciler: rec}, mobility.MAC{}, log)
 	post := NewPost(n, log)
 	n.loop = NewLoop(Parts{
 		Core: core, Store: records, Worker: w, Post: post, Metrics: NewMetrics(prometheus.NewRegistry()), Log: log, Restored: restored, Rebooted: fresh,

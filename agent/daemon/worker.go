@@ -3,16 +3,20 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/dpmip/dpmip/agent"
+	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/mobility"
 )
 
 // Worker owns the device: it carries out, in order, what the loop hands it, and
 // resynchronises when that is due.
 type Worker struct {
 	hands   *agent.Hands
+	gateway mobility.MAC
 	results chan []agent.Result
 	log     *slog.Logger
 
@@ -28,9 +32,13 @@ type job struct {
 	call   func(context.Context, *agent.Hands)
 }
 
-// NewWorker makes the Worker of a device.
-func NewWorker(h *agent.Hands, log *slog.Logger) *Worker {
-	return &Worker{hands: h, results: make(chan []agent.Result, 16), log: log, wake: make(chan struct{}, 1)}
+// NewWorker makes the Worker of a device whose VM ports have the gateway's MAC;
+// zero means hwabstraction.DefaultGatewayMAC.
+func NewWorker(h *agent.Hands, gateway mobility.MAC, log *slog.Logger) *Worker {
+	if gateway == (mobility.MAC{}) {
+		gateway = hwabstraction.DefaultGatewayMAC
+	}
+	return &Worker{hands: h, gateway: gateway, results: make(chan []agent.Result, 16), log: log, wake: make(chan struct{}, 1)}
 }
 
 func (w *Worker) String() string { return "device" }
@@ -132,9 +140,11 @@ func (w *Worker) resync(ctx context.Context) {
 	}
 }
 
+// announce tells the port's neighbours where the VM is, and the VM that its
+// gateways are behind this port now.
 func (w *Worker) announce(a agent.Announce) {
-	for _, addr := range a.Addrs {
-		frame, err := announcement(a.MAC, addr)
+	tell := func(mac mobility.MAC, addr netip.Addr) {
+		frame, err := announcement(w.gateway, mac, addr)
 		if err == nil {
 			err = w.hands.Device.Transmit(a.Port, frame)
 		}
@@ -142,4 +152,9 @@ func (w *Worker) announce(a agent.Announce) {
 			w.log.Warn("announcement", "port", a.Port, "address", addr, "err", err)
 		}
 	}
+	for _, addr := range a.Addrs {
+		tell(a.MAC, addr)
+	}
+	tell(w.gateway, hwabstraction.Gateway4)
+	tell(w.gateway, hwabstraction.Gateway6)
 }

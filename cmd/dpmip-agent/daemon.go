@@ -123,7 +123,7 @@ func (p *process) openHardware(ctx context.Context) (err error) {
 		return err
 	}
 	p.hands = &agent.Hands{Device: p.hardware.Device, Flows: p.hardware.Flows, Reconciler: rec}
-	p.worker = daemon.NewWorker(p.hands, p.log)
+	p.worker = daemon.NewWorker(p.hands, d.GatewayMAC, p.log)
 	return nil
 }
 

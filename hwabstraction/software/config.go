@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -37,15 +36,6 @@ const (
 	DefaultMark       = 0x0d
 	DefaultMetric     = 512
 	unreachableMetric = 1 << 30
-)
-
-// DefaultGatewayMAC is the MAC that every VM port has, on every hypervisor.
-var DefaultGatewayMAC = [6]byte{0x02, 0x00, 0x5e, 0x00, 0x00, 0x01}
-
-// Gateway addresses that every open VM port answers for.
-var (
-	Gateway4 = netip.MustParseAddr("169.254.1.1")
-	Gateway6 = netip.MustParseAddr("fe80::1")
 )
 
 // Config is what Open needs. Only BPFDir is mandatory; zero fields mean the
@@ -89,7 +79,7 @@ func (c Config) defaults() (Config, error) {
 	setDefault(&c.MaxRules, DefaultMaxRules)
 	setDefault(&c.MaxFlows, DefaultMaxFlows)
 	setDefault(&c.Mark, DefaultMark)
-	setDefault(&c.GatewayMAC, DefaultGatewayMAC)
+	setDefault(&c.GatewayMAC, hwabstraction.DefaultGatewayMAC)
 	setDefault(&c.Hold.Packets, 4096)
 	setDefault(&c.Hold.Bytes, 8<<20)
 	setDefault(&c.Hold.Time, 10*time.Second)

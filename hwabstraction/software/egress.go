@@ -96,8 +96,8 @@ func (b *batch) removeEgress(id hwabstraction.RuleID, s hwabstraction.Stamp) err
 // gateways are what a VM's port answers for.
 func gateways() []*netlink.Addr {
 	return []*netlink.Addr{
-		{IPNet: ipNet(netip.PrefixFrom(Gateway4, 32)), Scope: unix.RT_SCOPE_LINK},
-		{IPNet: ipNet(netip.PrefixFrom(Gateway6, 64)), Flags: unix.IFA_F_NODAD, Scope: unix.RT_SCOPE_LINK},
+		{IPNet: ipNet(netip.PrefixFrom(hwabstraction.Gateway4, 32)), Scope: unix.RT_SCOPE_LINK},
+		{IPNet: ipNet(netip.PrefixFrom(hwabstraction.Gateway6, 64)), Flags: unix.IFA_F_NODAD, Scope: unix.RT_SCOPE_LINK},
 	}
 }
 
@@ -134,7 +134,7 @@ func (d *Device) openPort(name string, ifindex uint32) error {
 // solicited joins the group in which VMs ask for the gateway. The kernel joins
 // it too, but later, by a work queue: a question in between would be lost.
 func (d *Device) solicited(ifindex uint32) error {
-	b := Gateway6.As16()
+	b := hwabstraction.Gateway6.As16()
 	group := &unix.IPv6Mreq{
 		Multiaddr: [16]byte{0xff, 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]}, Interface: ifindex,
 	}
