@@ -212,7 +212,10 @@ func (c *Core) registered(v *vm, kind submission, r registration.Reply) {
 			c.watch(v, true)
 		}
 		c.again(v, c.refreshAfter(r.Lifetime))
-		if s.Epoch != 0 {
+		// A binding newer than the own redirect: the VM was gone, and is attached
+		// again here before this hypervisor was told.
+		back := v.Leaving != nil && v.Leaving.Epoch < r.Epoch
+		if s.Epoch != 0 && !back {
 			c.unspend(v, kind, r.Deliveries)
 			c.keep(v)
 			c.tell(v, nil)
