@@ -18,8 +18,8 @@ type callerKey struct{}
 
 // Authorise lets callers over mutual TLS do what their certificate's common
 // name allows: the operators everything, anybody else, with its hypervisor's
-// name, only reports about itself. With no operators named, every certificate
-// of the CA is an operator's.
+// name, only reports about itself. With no operators named there are none over
+// TCP.
 func Authorise(operators []string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
@@ -27,7 +27,7 @@ func Authorise(operators []string, h http.Handler) http.Handler {
 			return
 		}
 		name := r.TLS.VerifiedChains[0][0].Subject.CommonName
-		if len(operators) == 0 || slices.Contains(operators, name) {
+		if slices.Contains(operators, name) {
 			h.ServeHTTP(w, r)
 			return
 		}

@@ -316,29 +316,32 @@ func TestStoppedLoop(t *testing.T) {
 }
 
 func TestAuthorise(t *testing.T) {
-	h := Authorise([]string{"ops"}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	inner := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := mayReport(r.Context(), "a"); err != nil {
 			http.Error(w, err.Error(), http.StatusTeapot)
 		}
-	}))
+	})
 	const management, report = "/dpmip.v1.ManagementService/ListMoves", "/dpmip.v1.ReportService/ReportMove"
+	ops := []string{"ops"}
 	for _, tc := range []struct {
+		operators  []string
 		name, path string
 		want       int
 	}{
-		{"", management, http.StatusUnauthorized},
-		{"ops", management, http.StatusOK},
-		{"ops", report, http.StatusOK},
-		{"a", management, http.StatusForbidden},
-		{"a", report, http.StatusOK},
-		{"b", report, http.StatusTeapot},
+		{ops, "", management, http.StatusUnauthorized},
+		{ops, "ops", management, http.StatusOK},
+		{ops, "ops", report, http.StatusOK},
+		{ops, "a", management, http.StatusForbidden},
+		{ops, "a", report, http.StatusOK},
+		{ops, "b", report, http.StatusTeapot},
+		{nil, "a", management, http.StatusForbidden}, // a hypervisor's key never moves VMs
 	} {
 		r := httptest.NewRequest(http.MethodPost, tc.path, nil)
 		if tc.name != "" {
 			r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: tc.name}}}}}
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		Authorise(tc.operators, inner).ServeHTTP(w, r)
 		if w.Code != tc.want {
 			t.Errorf("%q at %s: %d, want %d", tc.name, tc.path, w.Code, tc.want)
 		}

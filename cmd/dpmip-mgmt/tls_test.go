@@ -1,0 +1,142 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/mgmtclient"
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/mobility/registration"
+)
+
+// authority is a certificate authority in a folder.
+type authority struct {
+	t    *testing.T
+	dir  string
+	name string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, dir, name string) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: dir, name: name}
+	a.key = a.newKey()
+	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	a.write(name+".crt", "CERTIFICATE", a.sign(a.cert, &a.key.PublicKey))
+	return a
+}
+
+func (a *authority) newKey() *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return k
+}
+
+func (a *authority) sign(c *x509.Certificate, k *ecdsa.PublicKey) []byte {
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, k, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return der
+}
+
+func (a *authority) write(name, kind string, der []byte) string {
+	path := filepath.Join(a.dir, name)
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	return path
+}
+
+// issue makes the files of a name: a certificate and its key.
+func (a *authority) issue(name string) mgmtclient.TLSFiles {
+	a.t.Helper()
+	k := a.newKey()
+	der := a.sign(&x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{managementAt.AsSlice()},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, &k.PublicKey)
+	secret, err := x509.MarshalECPrivateKey(k)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	file := a.name + "-" + name
+	return mgmtclient.TLSFiles{CA: filepath.Join(a.dir, a.name+".crt"), Cert: a.write(file+".crt", "CERTIFICATE", der), Key: a.write(file+".key", "EC PRIVATE KEY", secret)}
+}
+
+// TestMutualTLS: over TCP an agent reports what it counted, for itself and
+// nothing else; an operator may do everything, who has no certificate of the
+// CA nothing at all.
+func TestMutualTLS(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	dir := t.TempDir()
+	ca, other := newAuthority(t, dir, "ca"), newAuthority(t, dir, "other")
+	own := ca.issue("mgmt")
+	socket := filepath.Join(dir, "mgmt.sock")
+	path := example(t, func(_, text string) string {
+		return strings.NewReplacer(`"/var/lib/dpmip-mgmt"`, fmt.Sprintf("%q", filepath.Join(dir, "state")), `"/run/dpmip/mgmt.sock"`, fmt.Sprintf("%q", socket), `, "192.0.2.254"`, "",
+			"#[admin]", "[admin]", "#listen", "listen", "#cert", "cert", "#key", "key", "#client_ca", "client_ca", "#operators", "operators",
+			`"tls/mgmt.crt"`, fmt.Sprintf("%q", own.Cert), `"tls/mgmt.key"`, fmt.Sprintf("%q", own.Key), `"tls/ca.crt"`, fmt.Sprintf("%q", own.CA)).Replace(text)
+	})
+	stop := started(t, path)
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	connectTo := func(f mgmtclient.TLSFiles) *mgmtclient.Client {
+		f.CA = own.CA
+		c, err := mgmtclient.Open(mgmtclient.Target{Address: fmt.Sprintf("https://[%s]:5437", managementAt), TLS: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	operator, agent := connectTo(ca.issue("operator")), connectTo(ca.issue("hv-a"))
+
+	vm := mobility.NAI("vm1@dc1.example")
+	a := newHost(t, "2001:db8:a::1", 1001, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
+	newHost(t, "2001:db8:b::1", 1003, "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f")
+	if got := a.submit(registration.Request{VM: vm, Handoff: mobility.HandoffNew, Lifetime: 100, Slots: []netip.Addr{netip.MustParseAddr("2001:db8:a:1::1")}}); got.Status != mobility.StatusAccepted {
+		t.Fatalf("register: %+v", got)
+	}
+	prepare := &v1.PrepareMoveRequest{Vm: vm.String(), To: "hv-b", WaitNs: int64(30 * time.Second)}
+	if _, err := agent.PrepareMove(t.Context(), connect.NewRequest(prepare)); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("an agent asks for a move: %v", err)
+	}
+	if p, err := operator.PrepareMove(t.Context(), connect.NewRequest(prepare)); err != nil || p.Msg.Move.State != "ready" {
+		t.Fatalf("an operator asks for a move: %v, %v", p, err)
+	}
+	if err := agent.ReportMove(t.Context(), vm, 2, &v1.HolderReport{Hypervisor: "hv-a", Role: "source", RedirectedPackets: 7}); err != nil {
+		t.Errorf("an agent reports: %v", err)
+	}
+	if err := agent.ReportMove(t.Context(), vm, 2, &v1.HolderReport{Hypervisor: "hv-b", Role: "destination"}); connect.CodeOf(err) != connect.CodePermissionDenied {
+		t.Errorf("an agent reports for another: %v", err)
+	}
+	stranger := connectTo(other.issue("operator"))
+	if _, err := stranger.ListMoves(t.Context(), connect.NewRequest(&v1.ListMovesRequest{})); connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "tls") {
+		t.Errorf("a certificate of another authority: %v", err)
+	}
+}
