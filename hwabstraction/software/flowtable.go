@@ -22,13 +22,23 @@ func (d *Device) LoadFlows(ctx context.Context, s hwabstraction.Stamp, flows []h
 		return 0, err
 	}
 	defer done()
+	keys := make([]flowKey, 0, min(len(flows), flowBatch))
+	values := make([]uint8, cap(keys))
+	for i := range values {
+		values[i] = 1
+	}
 	taken := 0
-	for i, f := range flows {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return taken, ctx.Err()
+	for taken < len(flows) {
+		if err := ctx.Err(); err != nil {
+			return taken, err
 		}
-		g.slot.Flows++ // before the write: a crash must not leave orphans
-		err := d.tables.Flows.Put(keyOf(f, g.slot.Serial), uint8(1))
+		keys = keys[:0]
+		for _, f := range flows[taken:min(taken+flowBatch, len(flows))] {
+			keys = append(keys, keyOf(f, g.slot.Serial))
+		}
+		g.slot.Flows += uint32(len(keys)) // before the write: a crash must not leave orphans
+		n, err := d.tables.Flows.BatchUpdate(keys, values[:len(keys)], nil)
+		taken += n
 		if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOMEM) {
 			g.slot.set(instOverflow)
 			return taken, fmt.Errorf("%w: flows: %d of %d taken", hwabstraction.ErrTableFull, taken, len(flows))
@@ -36,10 +46,12 @@ func (d *Device) LoadFlows(ctx context.Context, s hwabstraction.Stamp, flows []h
 		if err != nil {
 			return taken, fmt.Errorf("software: flows: %w", err)
 		}
-		taken++
 	}
 	return taken, nil
 }
+
+// flowBatch is how many flows go to the kernel or come from it with a call.
+const flowBatch = 1024
 
 const (
 	protocolICMP  = 1
@@ -64,18 +76,30 @@ func bigEndian(v uint16) uint16 { return bits.ReverseBytes16(v) }
 
 // dropFlows forgets the flows of one group.
 func (d *Device) dropFlows(serial uint32) {
-	var k flowKey
-	var v uint8
 	var old []flowKey
-	it := d.tables.Flows.Iterate()
-	for it.Next(&k, &v) {
-		if k.Serial == serial {
-			old = append(old, k)
+	var at ebpf.MapBatchCursor
+	keys, values := make([]flowKey, flowBatch), make([]uint8, flowBatch)
+	for {
+		n, err := d.tables.Flows.BatchLookup(&at, keys, values, nil)
+		for _, k := range keys[:n] {
+			if k.Serial == serial {
+				old = append(old, k)
+			}
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) { // that was all
+			break
+		}
+		if err != nil {
+			d.log.Warn("flows not read", "err", err)
+			break
 		}
 	}
-	for _, k := range old {
-		if err := d.tables.Flows.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			d.log.Warn("flow not forgotten", "err", err)
+	for len(old) > 0 {
+		n, err := d.tables.Flows.BatchDelete(old[:min(flowBatch, len(old))], nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			d.log.Warn("flows not forgotten", "err", err)
+			return
 		}
+		old = old[max(n, 1):]
 	}
 }
