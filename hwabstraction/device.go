@@ -149,14 +149,17 @@ type Device interface {
 
 	// Activate makes the group's deliveries act, overriding redirects of lower
 	// epochs, then releases what was held, in order. It returns when delivery
-	// has begun (microseconds); the release goes on by itself.
+	// has begun (microseconds); the release goes on by itself. A group that was
+	// given back stays so: ErrStale.
 	Activate(s Stamp) error
 
 	// GiveBack ends a hold without delivery: what is held leaves, restored,
-	// into the fabric, and so do stragglers, until the rules are deleted.
+	// into the fabric, and so do stragglers, until the rules are deleted. An
+	// active group has nothing to give back: no error and no change.
 	GiveBack(ctx context.Context, s Stamp) error
 
-	// SetHoldLimit bounds a group's hold; before its rules are put.
+	// SetHoldLimit bounds a group's hold; before its rules are put. A negative
+	// bound is ErrInvalidRule.
 	SetHoldLimit(s Stamp, l HoldLimit) error
 
 	// LoadFlows gives the group's redirects the flows that count as

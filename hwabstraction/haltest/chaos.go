@@ -237,7 +237,10 @@ func (d *Chaos) Disarm(s hwabstraction.Stamp) error {
 // Activate switches the group's deliveries on and releases what is held.
 func (d *Chaos) Activate(s hwabstraction.Stamp) error {
 	return d.inGroup(s, func(g *group) error {
-		g.Active, g.Returning = true, false
+		if g.Returning {
+			return fmt.Errorf("chaos: %s was given back: %w", s, hwabstraction.ErrStale)
+		}
+		g.Active = true
 		d.card.release(g)
 		return nil
 	})
@@ -257,6 +260,9 @@ func (d *Chaos) GiveBack(ctx context.Context, s hwabstraction.Stamp) error {
 
 // SetHoldLimit bounds the hold of a group that may not exist yet.
 func (d *Chaos) SetHoldLimit(s hwabstraction.Stamp, l hwabstraction.HoldLimit) error {
+	if l.Packets < 0 || l.Bytes < 0 || l.Time < 0 {
+		return fmt.Errorf("chaos: negative hold limit: %w", hwabstraction.ErrInvalidRule)
+	}
 	if err := d.lock(); err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package haltest
 
 import (
+	"errors"
+
 	"github.com/dpmip/dpmip/hwabstraction"
 )
 
@@ -12,6 +14,9 @@ var holdChecks = []check{
 	{name: "a hold is bounded by bytes", needs: holding, run: checkHoldBytes},
 	{name: "a hold survives the process", needs: holding, run: checkHoldReopen},
 	{name: "giving back restores into the fabric", needs: holding, run: checkGiveBack},
+	{name: "what was given back is not activated", needs: holding, run: checkGivenBackStays},
+	{name: "an active group has nothing to give back", needs: holding, run: checkNothingToGiveBack},
+	{name: "a negative hold bound is refused", needs: holding, run: checkHoldNegative},
 	{name: "holds are apart", needs: holding, run: checkHoldApart},
 }
 
@@ -114,6 +119,44 @@ func checkGiveBack(s *stand) {
 	s.remove(rules...)
 	s.toward(here, 30, 32)
 	s.expect(s.fabric, here, 30, 32)
+}
+
+func checkGivenBackStays(s *stand) {
+	st := owner(1, 2)
+	here, old := func(int) spec { return spec{dst: s.here(1)} }, func(int) spec { return spec{dst: s.old(1)} }
+	s.put(s.heldHere(1, st)...)
+	s.do("GiveBack", s.dev.GiveBack(s.Context(), st))
+	if err := s.dev.Activate(st); !errors.Is(err, hwabstraction.ErrStale) {
+		s.Errorf("Activate after GiveBack: %v, want ErrStale", err)
+	}
+	s.toward(here, 0, 4)
+	s.toward(old, 4, 6)
+	s.expect(s.fabric, old, 0, 6)
+	s.silence(s.vm...)
+	if g := s.group(st); !g.Returning || g.Active {
+		s.Errorf("after both: %+v", g)
+	}
+}
+
+func checkNothingToGiveBack(s *stand) {
+	st := owner(1, 2)
+	s.put(s.heldHere(1, st)...)
+	s.activate(st)
+	s.do("GiveBack", s.dev.GiveBack(s.Context(), st))
+	s.toward(func(int) spec { return spec{dst: s.here(1)} }, 0, 4)
+	s.expect(s.vm[0], func(int) spec { return spec{dst: s.old(1)} }, 0, 4)
+	s.silence(s.fabric)
+	if g := s.group(st); g.Returning || !g.Active {
+		s.Errorf("after both: %+v", g)
+	}
+}
+
+func checkHoldNegative(s *stand) {
+	for _, l := range []hwabstraction.HoldLimit{{Packets: -1}, {Bytes: -1}, {Time: -1}} {
+		if err := s.dev.SetHoldLimit(owner(1, 1), l); !errors.Is(err, hwabstraction.ErrInvalidRule) {
+			s.Errorf("SetHoldLimit(%+v): %v, want ErrInvalidRule", l, err)
+		}
+	}
 }
 
 func checkHoldApart(s *stand) {
