@@ -49,7 +49,7 @@ func (c *Core) install(v *vm, a registration.Ask, prev Record) {
 		c.settle(v)
 		c.refuse(v, a, err)
 	}
-	b := v.Binding(c.cfg.PathMTU)
+	b := c.binding(v)
 	if err := offload.Check(b, c.cfg.Capabilities, v.Incoming.Move.Mode); err != nil {
 		fail(err)
 		return
@@ -131,6 +131,7 @@ func (c *Core) reserve(v *vm, r *registration.Request) error {
 		v.Spent = append(slices.Clone(v.Spent), old.spend(SpentQuarantine, c.now.Add(c.cfg.Quarantine))...)
 	}
 	in.Hold = true
+	in.Guarded = r.Move.New == mobility.PolicyDrop || r.Move.New == mobility.PolicyReject
 	v.Incoming = in
 	c.degrade(v)
 	return nil
@@ -156,7 +157,7 @@ func (c *Core) slots(v *vm, r *registration.Request, current, rest []netip.Addr)
 
 // degrade climbs down where the device lacks what the move can do without.
 func (c *Core) degrade(v *vm) {
-	b := v.Binding(c.cfg.PathMTU)
+	b := c.binding(v)
 	for _, f := range offload.Degrade(&b, c.cfg.Capabilities, v.Incoming.Move.Mode) {
 		v.Incoming.Hold = false
 		c.count("degraded_" + string(f))

@@ -214,9 +214,25 @@ func (c *Core) keep(v *vm) {
 	})
 }
 
+// binding is what the record means here: what is guarded and not at home
+// reaches the VM by those who redirect it only.
+func (c *Core) binding(v *vm) offload.Binding {
+	b := v.Binding(c.cfg.PathMTU)
+	if d, g := b.Deliver, v.group(); d != nil && g.Guarded {
+		away := func(a netip.Addr) bool { return slices.Contains(g.Olds, a) && !c.addrs.home(a) }
+		for _, a := range d.Addresses {
+			if away(a) {
+				d.Sources = append(d.Sources, a)
+			}
+		}
+		d.Addresses = slices.DeleteFunc(d.Addresses, away)
+	}
+	return b
+}
+
 // apply tells the device what the record means.
 func (c *Core) apply(v *vm, then func(error)) {
-	rules := offload.Plan(v.Binding(c.cfg.PathMTU))
+	rules := offload.Plan(c.binding(v))
 	c.emit(Apply{VM: v.VM, UpTo: v.upTo(rules), Rules: rules, Ref: c.await(func(r Result) { then(r.Err) })})
 }
 

@@ -65,7 +65,7 @@ func (c *Core) depart(v *vm, a registration.Ask) {
 	v.Leaving = next
 	v.setOrder(a.Order)
 	v.seen(r.Epoch)
-	if err := offload.Check(v.Binding(c.cfg.PathMTU), c.cfg.Capabilities, r.Move.Mode); err != nil {
+	if err := offload.Check(c.binding(v), c.cfg.Capabilities, r.Move.Mode); err != nil {
 		v.Record = prev
 		c.refuse(v, a, err)
 		return
@@ -159,7 +159,7 @@ func (c *Core) handoff(v *vm, a registration.Ask) {
 	v.Leaving = next
 	v.setOrder(a.Order)
 	v.seen(next.Epoch)
-	if err := offload.Check(v.Binding(c.cfg.PathMTU), c.cfg.Capabilities, r.Move.Mode); err != nil {
+	if err := offload.Check(c.binding(v), c.cfg.Capabilities, r.Move.Mode); err != nil {
 		v.Record = prev
 		c.refuse(v, a, err)
 		return

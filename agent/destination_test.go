@@ -93,11 +93,45 @@ func freezing(e mobility.Epoch) registration.Request {
 	return r
 }
 
+// TestGuardedOldAddress: where new connections to an old address are not
+// redirected, it reaches the VM by its delivery address only, so that the
+// source judges them; unless it is at home here.
+func TestGuardedOldAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	home := w.cfg.Ranges[0].Addr().Next()
+	d := w.accepted("prepare", prepareDestination(5, renumber(mobility.PolicyReject), away6, home)).Deliveries
+	a := w.command(func(id CommandID) Event { return Activate{ID: id, VM: vm1} })
+	if a == nil || a.Err != nil {
+		t.Fatalf("activate: %+v", a)
+	}
+	w.reply(w.next("commit"), registration.Reply{Epoch: 5})
+	w.goes(away6, haltest.ActRoute, away6)
+	w.goes(home, haltest.ActDeliver, home)
+	w.goes(d[0].D, haltest.ActDeliver, away6)
+	if r := mustRecord(t, &w.core.vms[vm1].Record); !r.Serving.Guarded {
+		t.Error("the entry in NIC memory does not keep it")
+	}
+}
+
+func mustRecord(t *testing.T, r *Record) Record {
+	t.Helper()
+	e, err := r.ToEntry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := FromEntry(&e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 func TestRenumberingMove(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	older := addr("2001:db8:c::7") // of an earlier stay: not current
-	req := prepareDestination(5, renumber(mobility.PolicyDrop), away6, older)
+	req := prepareDestination(5, renumber(mobility.PolicyRedirect), away6, older)
 	req.Current = &mobility.SlotCount{V6: 1}
 	d := w.accepted("prepare", req).Deliveries
 	if len(d) != 2 {

@@ -30,6 +30,7 @@ const (
 	extraLeavingReady
 	extraArmed
 	extraDone
+	extraGuarded
 )
 
 var errExtra = errors.New("agent: malformed extra of an entry")
@@ -106,12 +107,12 @@ func FromEntry(e *bul.Entry) (Record, error) {
 		if f&extraCommit != 0 {
 			s.Commit = &Commit{Epoch: mobility.Epoch(x.readUint()), Ticket: e.Ticket, Move: e.Move}
 		}
-		s.Group = x.readGroup(e, f&extraHold != 0)
+		s.Group = x.readGroup(e, f)
 		r.Serving = s
 	}
 	if f&extraIncoming != 0 {
 		r.Incoming = &Incoming{
-			Group: x.readGroup(e, f&extraHold != 0), Ticket: e.Ticket, Move: e.Move,
+			Group: x.readGroup(e, f), Ticket: e.Ticket, Move: e.Move,
 			Frozen: f&extraFrozen != 0, Ready: f&extraIncomingReady != 0,
 		}
 	}
@@ -161,12 +162,14 @@ func (r *Record) flags() (f uint32) {
 		set(s.Commit != nil, extraCommit)
 		set(s.Detaching, extraDetaching)
 		set(s.Hold, extraHold)
+		set(s.Guarded, extraGuarded)
 	}
 	if in := r.Incoming; in != nil {
 		set(true, extraIncoming)
 		set(in.Frozen, extraFrozen)
 		set(in.Ready, extraIncomingReady)
 		set(in.Hold, extraHold)
+		set(in.Guarded, extraGuarded)
 	}
 	if l := r.Leaving; l != nil {
 		set(true, extraLeaving)
@@ -293,8 +296,8 @@ func (x *extra) readMove() mobility.MoveOptions {
 	}
 }
 
-func (x *extra) readGroup(e *bul.Entry, hold bool) Group {
-	g := Group{Port: e.Port.String(), Slots: append([]netip.Addr(nil), e.Slots...), Hold: hold}
+func (x *extra) readGroup(e *bul.Entry, f uint32) Group {
+	g := Group{Port: e.Port.String(), Slots: append([]netip.Addr(nil), e.Slots...), Hold: f&extraHold != 0, Guarded: f&extraGuarded != 0}
 	for _, d := range e.Deliveries {
 		g.Deliveries = append(g.Deliveries, d.Delivery)
 	}

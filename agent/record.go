@@ -36,6 +36,10 @@ type Group struct {
 	// Deliveries: one for each old address that others may send here.
 	Deliveries []mobility.Delivery `json:"deliveries,omitempty"`
 	Hold       bool                `json:"hold,omitempty"` // as installed
+	// Guarded: the policy for new connections to the old addresses is not
+	// redirect. Only those who redirect know which connections are old: an old
+	// address that is not at home here is not delivered past them.
+	Guarded bool `json:"guarded,omitempty"`
 }
 
 // Serving is a VM that runs here, or is attached and being registered.
@@ -152,6 +156,17 @@ func (r *Record) Binding(pathMTU uint16) offload.Binding {
 
 func (g *Group) deliver(mac mobility.MAC) *offload.DeliverGroup {
 	return &offload.DeliverGroup{Epoch: g.Epoch, Port: g.Port, MAC: mac, Addresses: g.Live(), Deliveries: g.Deliveries, Hold: g.Hold}
+}
+
+// group is what Binding delivers by; nil = nothing.
+func (r *Record) group() *Group {
+	switch {
+	case r.Incoming != nil:
+		return &r.Incoming.Group
+	case r.Serving != nil:
+		return &r.Serving.Group
+	}
+	return nil
 }
 
 // Live gives every address of the VM that the group delivers: the slots, then

@@ -15,7 +15,7 @@ import (
 // move has left of a translated one stays as it is; see unroute.
 func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 	live, _ := b.live()
-	routed := b.Options.Redirect == mobility.RedirectRouted
+	routed := b.wantsRoutes()
 	for i := range b.Routes {
 		r := &b.Routes[i]
 		if slices.Contains(live, r.Addr) && (routed || c.inv.Home(r.Addr) == b.Hypervisor) {
@@ -36,11 +36,18 @@ func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 
 // routed reports whether the address is to have host routes for good.
 func (c *Core) routed(b *Binding, a netip.Addr) bool {
-	if b.Hypervisor == "" || b.Options.Redirect != mobility.RedirectRouted || c.inv.Home(a) == b.Hypervisor {
+	if b.Hypervisor == "" || !b.wantsRoutes() || c.inv.Home(a) == b.Hypervisor {
 		return false
 	}
 	o := b.old(a)
 	return o == nil && slices.Contains(b.Slots, a) || o != nil && o.State == OldLive
+}
+
+// wantsRoutes: a host route would lead new connections past the hypervisors
+// that redirect, and they alone know which connections are old. So where new
+// ones are dropped or rejected, what is renumbered stays with them.
+func (b *Binding) wantsRoutes() bool {
+	return b.Options.Redirect == mobility.RedirectRouted && b.Options.New == mobility.PolicyRedirect
 }
 
 // unroute marks the routes that are no longer wanted: of drained addresses at

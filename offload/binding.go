@@ -25,6 +25,9 @@ type DeliverGroup struct {
 	MAC   mobility.MAC
 	// Addresses are delivered as they are; the VM may send from them.
 	Addresses []netip.Addr
+	// Sources are addresses that the VM may send from, and that reach it by its
+	// Deliveries only: whoever redirects there judges new connections.
+	Sources []netip.Addr
 	// Deliveries are delivered with the old address written back.
 	Deliveries []mobility.Delivery
 	// Hold keeps what arrives for the Deliveries until the group is activated.

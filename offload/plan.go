@@ -39,7 +39,7 @@ func Own(prefixes []netip.Prefix) []hwabstraction.Rule {
 func (b *Binding) size() int {
 	n := len(b.Restores)
 	if b.Deliver != nil {
-		n += 2*len(b.Deliver.Addresses) + len(b.Deliver.Deliveries)
+		n += 2*len(b.Deliver.Addresses) + len(b.Deliver.Sources) + len(b.Deliver.Deliveries)
 	}
 	if b.Redirect != nil {
 		n += len(b.Redirect.Pairs)
@@ -58,6 +58,9 @@ func (g *DeliverGroup) plan(vm mobility.VMID, rules []hwabstraction.Rule) []hwab
 		rules = append(rules,
 			hwabstraction.Deliver{Stamp: stamp, Address: a, Restore: a, Port: g.Port, MAC: g.MAC},
 			hwabstraction.Egress{Stamp: stamp, Port: g.Port, Source: a, MAC: g.MAC})
+	}
+	for _, a := range g.Sources {
+		rules = append(rules, hwabstraction.Egress{Stamp: stamp, Port: g.Port, Source: a, MAC: g.MAC})
 	}
 	return rules
 }
