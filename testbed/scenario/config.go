@@ -24,7 +24,7 @@ misses      = 3
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{"list": tomlList}).Parse(`
 {{define "mgmt"}}state_dir = "{{.Dir}}/state"
-locators = ["{{.Locator.V6}}"]
+locators = {{list .Locators}}
 inventory = "inventory.toml"
 admin_socket = "{{.Dir}}/mgmt.sock"
 log_level = "debug"
@@ -63,7 +63,7 @@ quarantine  = "{{.Drain}}"
 
 {{define "router"}}state_dir = "{{.Dir}}/state"
 admin_socket = "{{.Dir}}/router.sock"
-locators = ["{{.Locator.V6}}"]
+locators = {{list .Locators}}
 log_level = "debug"
 
 [[management]]
@@ -82,7 +82,7 @@ quarantine = "{{.Drain}}"
 {{range .Hypervisors}}
 [[hypervisor]]
 name = "{{.Name}}"
-locators = {{list .Locator.Both}}
+locators = {{list .Locators}}
 ranges = {{list .Range.Both}}
 pools = {{list .Pool.Both}}
 router = "{{.Router}}"
@@ -92,7 +92,7 @@ keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Key
 [[router]]
 name = "{{.Name}}"
 role = "{{.Role}}"
-locators = ["{{.Locator.V6}}"]
+locators = {{list .Locators}}
 {{if .Uplinks}}uplinks = {{list .Uplinks}}{{end}}
 keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Keys.Secret}}" }]
 {{end}}
@@ -148,10 +148,10 @@ type agentConfig struct {
 }
 
 type routerConfig struct {
-	Dir     string
-	Locator topology.Dual
-	Mgmt    netip.Addr
-	Keys    pairKeys
+	Dir      string
+	Locators []netip.Addr
+	Mgmt     netip.Addr
+	Keys     pairKeys
 }
 
 type inventoryConfig struct {
@@ -163,12 +163,14 @@ type inventoryConfig struct {
 
 type inventoryHypervisor struct {
 	topology.Hypervisor
-	Keys pairKeys
+	Locators []netip.Addr
+	Keys     pairKeys
 }
 
 type inventoryRouter struct {
 	topology.Router
-	Role    string
-	Uplinks []string
-	Keys    pairKeys
+	Locators []netip.Addr
+	Role     string
+	Uplinks  []string
+	Keys     pairKeys
 }

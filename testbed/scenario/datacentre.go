@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,8 +27,9 @@ type Settings struct {
 	Seed     uint64            // of the keys
 	Attach   string            // how eBPF programs are attached; "" = the agent's choice
 	Lifetime time.Duration     // of bindings; 0 = 10 min
-	Drain    time.Duration     // how long a redirect must be quiet; 0 = 400 ms
+	Drain    time.Duration     // how long a redirect must be quiet; 0 = 500 ms
 	Extra    map[string]string // lines added to a node's agent configuration
+	Underlay int               // family of the only locators: 4 signals over UDP 5436; 0 = both, signalling over protocol 135
 }
 
 // DataCentre is a lab with the programs running in it.
@@ -53,7 +55,7 @@ func Start(ctx context.Context, s Settings) (*DataCentre, error) {
 		s.Lifetime = 10 * time.Minute
 	}
 	if s.Drain == 0 {
-		s.Drain = 400 * time.Millisecond
+		s.Drain = 500 * time.Millisecond
 	}
 	lab, err := topology.Up(topology.Options{})
 	if err != nil {
@@ -102,14 +104,27 @@ func (d *DataCentre) start(ctx context.Context) error {
 	return nil
 }
 
+// locators are a hypervisor's: of the underlay, or both.
+func (d *DataCentre) locators(l topology.Dual) []netip.Addr {
+	if d.set.Underlay == 0 {
+		return l.Both()
+	}
+	return []netip.Addr{l.Family(d.set.Underlay)}
+}
+
+// signalling is where a program that moves no VM is spoken to.
+func (d *DataCentre) signalling(l topology.Dual) []netip.Addr {
+	return []netip.Addr{l.Family(d.set.Underlay)}
+}
+
 func (d *DataCentre) startMgmt(context.Context) error {
 	p := &d.Lab.Plan
 	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String()}
 	for i, h := range p.Hypervisors {
-		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{h, keysFor(i, h.Name, d.set.Seed)})
+		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{h, d.locators(h.Locator), keysFor(i, h.Name, d.set.Seed)})
 	}
 	for i, r := range p.Routers {
-		x := inventoryRouter{Router: r, Role: "tor", Uplinks: []string{topology.Spine}, Keys: keysFor(100+i, r.Name, d.set.Seed)}
+		x := inventoryRouter{Router: r, Locators: d.signalling(r.Locator), Role: "tor", Uplinks: []string{topology.Spine}, Keys: keysFor(100+i, r.Name, d.set.Seed)}
 		if r.Name == topology.Spine {
 			x.Role, x.Uplinks = "spine", nil
 		}
@@ -119,7 +134,7 @@ func (d *DataCentre) startMgmt(context.Context) error {
 	if _, err := write(dir, "inventory.toml", "inventory", inv); err != nil {
 		return err
 	}
-	path, err := write(dir, "mgmt.toml", "mgmt", routerConfig{Dir: dir, Locator: p.Mgmt})
+	path, err := write(dir, "mgmt.toml", "mgmt", routerConfig{Dir: dir, Locators: d.signalling(p.Mgmt)})
 	if err != nil {
 		return err
 	}
@@ -129,7 +144,7 @@ func (d *DataCentre) startMgmt(context.Context) error {
 func (d *DataCentre) startRouters(context.Context) error {
 	for i, r := range d.Lab.Plan.Routers {
 		dir := d.Lab.Node(r.Name).Dir
-		path, err := write(dir, "router.toml", "router", routerConfig{Dir: dir, Locator: r.Locator, Mgmt: d.Lab.Plan.Mgmt.V6, Keys: keysFor(100+i, r.Name, d.set.Seed)})
+		path, err := write(dir, "router.toml", "router", routerConfig{Dir: dir, Locators: d.signalling(r.Locator), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(100+i, r.Name, d.set.Seed)})
 		if err != nil {
 			return err
 		}
@@ -154,7 +169,7 @@ func (d *DataCentre) startAgents(context.Context) error {
 		path, err := write(dir, "agent.toml", "agent", agentConfig{
 			Name: h.Name, Dir: dir, Report: filepath.Join(d.Lab.Node(topology.Mgmt).Dir, "mgmt.sock"), Attach: attach, Fabric: topology.FabricPort,
 			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(),
-			Locators: h.Locator.Both(), Ranges: h.Range.Both(), Pools: h.Pool.Both(), Mgmt: d.Lab.Plan.Mgmt.V6, Keys: keysFor(i, h.Name, d.set.Seed)})
+			Locators: d.locators(h.Locator), Ranges: h.Range.Both(), Pools: h.Pool.Both(), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(i, h.Name, d.set.Seed)})
 		if err != nil {
 			return err
 		}
