@@ -155,6 +155,9 @@ func mayHold(b *Binding, h *inventory.Hypervisor, o mobility.MoveOptions) error 
 		if a.Is4() && o.Redirect == mobility.RedirectRouted && !h.Locator4().IsValid() {
 			return mobility.Refuse(mobility.StatusNoIPv4, "hypervisor %s has no IPv4 locator: %s cannot be routed there", h.Name, a)
 		}
+		if a.Is6() && o.Redirect == mobility.RedirectRouted && h.Locator().Is4() {
+			return mobility.Refuse(mobility.StatusProhibited, "hypervisor %s has no IPv6 locator: %s cannot be routed there", h.Name, a)
+		}
 		if o.Mode != mobility.ModeCold && !h.HasPool(a.Is4()) {
 			return mobility.Refuse(mobility.StatusProhibited, "hypervisor %s has no delivery pool for %s", h.Name, a)
 		}
