@@ -1,0 +1,201 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dpmip/dpmip/router"
+)
+
+// fakeSpeaker notes what it is told.
+type fakeSpeaker struct {
+	mu    sync.Mutex // guards the fields below
+	given map[netip.Prefix]Announcement
+	calls int
+	ended bool
+}
+
+func (f *fakeSpeaker) Start(context.Context, Events) error { return nil }
+func (f *fakeSpeaker) Announce(as []Announcement) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	for _, a := range as {
+		f.given[a.Prefix] = a
+	}
+	return nil
+}
+func (f *fakeSpeaker) Withdraw(ps []netip.Prefix) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	for _, p := range ps {
+		delete(f.given, p)
+	}
+	return nil
+}
+func (f *fakeSpeaker) Sessions(context.Context) ([]Session, error) {
+	return []Session{{Peer: config().Peers[0], State: Established}}, nil
+}
+func (f *fakeSpeaker) Stop(context.Context, bool) error {
+	f.ended = true
+	return nil
+}
+
+// fakeFIB holds routes in memory.
+type fakeFIB struct {
+	mu     sync.Mutex // guards the fields below
+	kernel map[netip.Addr]netip.Addr
+	left   []netip.Addr
+}
+
+func (f *fakeFIB) Apply(chs []router.Change) []error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range chs {
+		if c.Locator.IsValid() {
+			f.kernel[c.Address] = c.Locator
+		} else {
+			delete(f.kernel, c.Address)
+		}
+	}
+	return make([]error, len(chs))
+}
+func (f *fakeFIB) Refresh() ([]router.Moved, error) { return nil, nil }
+func (f *fakeFIB) Leftovers() ([]netip.Addr, error) { return f.left, nil }
+
+// border runs a Border in a bubble until the test ends.
+func border(t *testing.T, cfg *Config, body func(context.Context, *Border, *fakeSpeaker, *fakeFIB)) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := &fakeSpeaker{given: map[netip.Prefix]Announcement{}}, &fakeFIB{kernel: map[netip.Addr]netip.Addr{}}
+		f.left = []netip.Addr{addr("2001:db8:a::99"), addr("10.9.0.99")}
+		for _, a := range f.left {
+			f.kernel[a] = addr("2001:db8:f::2")
+		}
+		b := NewBorder(cfg, s, f, slog.New(slog.DiscardHandler), NewMetrics(prometheus.NewRegistry()), time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		<-b.Ready()
+		body(ctx, b, s, f)
+		cancel()
+		if err := <-done; err != nil || !s.ended {
+			t.Errorf("Run = %v, speaker stopped: %v", err, s.ended)
+		}
+	})
+}
+
+func TestRoutesAreAnnouncedAndTakenBack(t *testing.T) {
+	border(t, config(), func(ctx context.Context, b *Border, s *fakeSpeaker, f *fakeFIB) {
+		r := router.Route{Address: addr("2001:db8:a::7"), Locator: addr("2001:db8:1::b"), Since: now}
+		p := netip.PrefixFrom(r.Address, 128)
+		b.Held([]router.Route{r})
+		synctest.Wait()
+		if a := s.given[p]; !cmp.Equal(a.To, []string{"dc2", "provider"}) {
+			t.Errorf("given %+v", s.given)
+		}
+		calls := s.calls
+		b.Held([]router.Route{r}) // a refresh: nothing new
+		synctest.Wait()
+		if s.calls != calls {
+			t.Error("a route that has not changed was announced again")
+		}
+		lost := r
+		lost.Err = "no way"
+		b.Held([]router.Route{lost})
+		synctest.Wait()
+		if len(s.given) != 0 {
+			t.Errorf("not in the kernel, but still given: %+v", s.given)
+		}
+		given, err := b.Given(ctx)
+		if err != nil || len(given) != 1 || !errors.Is(given[0].Withheld, ErrNotInKernel) {
+			t.Errorf("Given = %+v, %v", given, err)
+		}
+		b.Held([]router.Route{r})
+		b.Gone([]netip.Addr{r.Address})
+		synctest.Wait()
+		if given, _ := b.Given(ctx); len(s.given) != 0 || len(given) != 0 {
+			t.Errorf("gone, but given: %+v, %+v", s.given, given)
+		}
+	})
+}
+
+func TestImportsReachTheKernelAndLeftoversGo(t *testing.T) {
+	cfg := config()
+	border(t, cfg, func(ctx context.Context, b *Border, s *fakeSpeaker, f *fakeFIB) {
+		b.Updates([]Update{heard(nil), heard(func(u *Update) { u.Prefix, u.Tags = netip.MustParsePrefix("2001:db8:a::8/128"), Tags{} })})
+		synctest.Wait()
+		want := map[netip.Addr]netip.Addr{addr("2001:db8:a::7"): addr("2001:db8:f::2"), addr("2001:db8:a::99"): addr("2001:db8:f::2"), addr("10.9.0.99"): addr("2001:db8:f::2")}
+		if diff := cmp.Diff(want, f.kernel, addrs); diff != "" {
+			t.Errorf("before End-of-RIB (-want +got):\n%s", diff)
+		}
+		ss, err := b.Sessions(ctx)
+		if err != nil || ss[0].Accepted != 1 || ss[0].Refused != 1 {
+			t.Errorf("sessions %+v, %v", ss, err)
+		}
+		b.EndOfRIB(addr("2001:db8:f::2"))
+		synctest.Wait()
+		if _, kept := f.kernel[addr("2001:db8:a::99")]; !kept {
+			t.Error("the leftover went before every peer had said all")
+		}
+		b.EndOfRIB(addr("2001:db8:f::3"))
+		synctest.Wait()
+		delete(want, addr("2001:db8:a::99"))
+		if diff := cmp.Diff(want, f.kernel, addrs); diff != "" {
+			t.Errorf("after End-of-RIB of IPv6 (-want +got):\n%s", diff)
+		}
+		time.Sleep(cfg.restartTime()) // the bubble's clock; the IPv4 peer never speaks
+		synctest.Wait()
+		delete(want, addr("10.9.0.99"))
+		if diff := cmp.Diff(want, f.kernel, addrs); diff != "" {
+			t.Errorf("after the restart time (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDiagnosis(t *testing.T) {
+	t.Parallel()
+	peer := Peer{Name: "dc2", Address: addr("2001:db8:f::2")}
+	for _, c := range []struct {
+		name  string
+		s     Session
+		grown MD5Failures
+		want  string
+	}{
+		{"works", Session{State: Established, Down: "long ago"}, MD5Failures{Wrong: 5}, ""},
+		{"other key", Session{State: "active", MD5: true}, MD5Failures{Wrong: 3}, "another one than ours: 3 segments"},
+		{"unsigned", Session{State: "active", MD5: true}, MD5Failures{Missing: 2}, "does not sign with MD5"},
+		{"signed", Session{State: "active"}, MD5Failures{Unexpected: 2}, "no password is configured here"},
+		{"others' failures", Session{State: "active", Down: "hold timer expired"}, MD5Failures{Wrong: 2}, "hold timer expired"},
+		{"just started", Session{State: "active", Since: now}, MD5Failures{}, ""},
+		{"silent", Session{State: "active", Since: now.Add(-time.Minute)}, MD5Failures{}, "no answer from 2001:db8:f::2: it is away"},
+		{"silent with a key", Session{State: "active", MD5: true, Since: now.Add(-time.Minute)}, MD5Failures{}, "or its MD5 key is another one"},
+	} {
+		c.s.Peer = peer
+		got := diagnose(&c.s, c.grown, now)
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestMD5FailuresAreRead(t *testing.T) {
+	t.Parallel()
+	text := "TcpExt: A TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure B\nTcpExt: 9 1 2 3 9\nIpExt: X\nIpExt: 1\n"
+	if got, err := ReadMD5Failures(strings.NewReader(text)); err != nil || got != (MD5Failures{1, 2, 3}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := ReadMD5Failures(strings.NewReader("IpExt: A\nIpExt: 1\n")); err == nil {
+		t.Error("counters were found where there are none")
+	}
+}
