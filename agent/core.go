@@ -219,7 +219,12 @@ func (c *Core) keep(v *vm) {
 func (c *Core) binding(v *vm) offload.Binding {
 	b := v.Binding(c.cfg.PathMTU)
 	if d, g := b.Deliver, v.group(); d != nil && g.Guarded {
-		away := func(a netip.Addr) bool { return slices.Contains(g.Olds, a) && !c.addrs.home(a) }
+		away := func(a netip.Addr) bool {
+			// Its own redirect must be overridden by the activation, or it would
+			// send back what comes from the source.
+			own := v.Leaving != nil && v.Leaving.hasPair(a)
+			return slices.Contains(g.Olds, a) && !c.addrs.home(a) && !own
+		}
 		for _, a := range d.Addresses {
 			if away(a) {
 				d.Sources = append(d.Sources, a)
