@@ -118,7 +118,6 @@ func (c *Core) again(f *flight, r registration.Reply) {
 	f.wait = c.now.Add(f.backoff)
 	f.err = fmt.Sprintf("%s: refused: %s (%d)", f.owed.key.kind, r.Status, uint8(r.Status))
 	c.vol(f.vm).flights[f.owed.key] = f
-	c.emit(Count{"messages_refused", f.owed.key.kind.String()})
 	c.emit(Note{Warning: true, Text: f.err, VM: f.vm, Peer: f.owed.key.peer, Epoch: f.owed.request.Epoch})
 	c.tx.touch(f.vm)
 }

@@ -19,6 +19,9 @@ func (c *Core) replied(e registration.Replied) {
 	f.token = 0
 	delete(c.vol(f.vm).flights, f.owed.key)
 	c.emit(Count{"messages_answered", f.owed.key.kind.String()})
+	if !e.Reply.Status.Accepted() {
+		c.emit(Count{"messages_refused", f.owed.key.kind.String()})
+	}
 	if c.tx.binding(f.vm) == nil {
 		return
 	}

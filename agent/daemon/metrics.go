@@ -55,6 +55,7 @@ func Watch(reg *prometheus.Registry, l *Loop, r *Records) {
 	}
 	gauge("dpmip_agent_bul_entries", "VMs in the binding update list.", func(s bul.Stats) int { return s.Entries })
 	gauge("dpmip_agent_bul_cells", "Cells of the region's list.", func(s bul.Stats) int { return s.Cells })
+	gauge("dpmip_agent_bul_torn", "Damaged entries that this agent threw away when it opened the list.", func(s bul.Stats) int { return s.Torn })
 	gauge("dpmip_agent_bul_cells_used", "Cells in use.", func(s bul.Stats) int { return s.UsedCells })
 }
 
