@@ -21,7 +21,6 @@ type Config struct {
 	Update   Update   `toml:"update"`
 	Watchdog Watchdog `toml:"watchdog"`
 	Memory   Memory   `toml:"memory"`
-	LogSize  int64    `toml:"log_size"` // bytes of the ring
 }
 
 // Link is one network port.
@@ -70,7 +69,6 @@ type Memory struct {
 // SetDefaults fills what the file may leave out.
 func (c *Config) SetDefaults() {
 	c.Hostname = "dpmip"
-	c.LogSize = 1 << 20
 	c.Agent.Config = ConfigDir + "/agent.toml"
 	c.Agent.Socket = "/run/dpmip/agent.sock"
 	c.Update = Update{Keys: ConfigDir + "/update.keys", Deadline: strictconf.Duration(time.Minute), Settle: strictconf.Duration(5 * time.Second), Tries: 3}
@@ -101,8 +99,6 @@ func (c *Config) Validate(src *strictconf.Source) error {
 		return src.Errorf("watchdog.timeout", "%v, want at least 2s", c.Watchdog.Timeout)
 	case c.Memory.HugePages < 0:
 		return src.Errorf("memory.huge_pages", "%d is negative", c.Memory.HugePages)
-	case c.LogSize < 4096:
-		return src.Errorf("log_size", "%d, want at least 4096", c.LogSize)
 	}
 	return nil
 }

@@ -27,7 +27,6 @@ func TestConfigRefuses(t *testing.T) {
 		"[update]\ndeadline = \"1s\"":              "init.toml:2: update.deadline",
 		"[watchdog]\ntimeout = \"1s\"":             "init.toml:2: watchdog.timeout",
 		"[memory]\nhuge_pages = -1":                "init.toml:2: memory.huge_pages",
-		"log_size = 10":                            "init.toml:1: log_size",
 		"colour = \"red\"":                         "init.toml:1: colour: unknown key",
 		"[[link]]\naddresses = [\"192.0.2.1/24\"]": "link[0].name: missing",
 	} {

@@ -98,6 +98,7 @@ var rooms = []room{
 		why:  "main wires programs together",
 		bans: map[string]string{"hwabstraction": "cmd takes what detect gives, never a backend"},
 	},
+	{path: "cmd/dpmip-init", may: []string{"cross", "internal"}, why: "PID 1 keeps an agent running and knows none of its words"},
 	{path: "cmd/dpmip-lab", may: []string{""}, why: "the lab may know everything"},
 	{path: "testbed", may: []string{""}, why: "the testbed may know everything"},
 }
