@@ -28,6 +28,13 @@ locators = {{list .Locators}}
 inventory = "inventory.toml"
 admin_socket = "{{.Dir}}/mgmt.sock"
 log_level = "debug"
+
+[admin]
+listen = "{{.Listen}}"
+cert = "{{.TLS.Cert}}"
+key = "{{.TLS.Key}}"
+client_ca = "{{.TLS.CA}}"
+operators = ["operator"]
 {{end}}
 
 {{define "agent"}}name = "{{.Name}}"
@@ -45,6 +52,9 @@ keys = [{ send = {{.Keys.ToMgmt}}, receive = {{.Keys.ToPeer}}, key = "hex:{{.Key
 
 [report]
 target = "{{.Report}}"
+ca = "{{.TLS.CA}}"
+cert = "{{.TLS.Cert}}"
+key = "{{.TLS.Key}}"
 
 [device]
 backend = "software"
@@ -145,6 +155,14 @@ type agentConfig struct {
 	Ranges, Pools                                                []netip.Prefix
 	Mgmt                                                         netip.Addr
 	Keys                                                         pairKeys
+	TLS                                                          tlsFiles
+}
+
+type mgmtConfig struct {
+	Dir      string
+	Locators []netip.Addr
+	Listen   netip.AddrPort // of the admin interface over mutual TLS
+	TLS      tlsFiles
 }
 
 type routerConfig struct {

@@ -38,6 +38,7 @@ type DataCentre struct {
 	Mgmt *mgmtclient.Client
 
 	set     Settings
+	ca      *authority
 	agents  map[string]dpmipv1connect.AgentServiceClient
 	daemons map[string]*daemon
 }
@@ -80,6 +81,10 @@ func (d *DataCentre) Close() error {
 }
 
 func (d *DataCentre) start(ctx context.Context) error {
+	var err error
+	if d.ca, err = newAuthority(); err != nil {
+		return err
+	}
 	for _, step := range []func(context.Context) error{d.startMgmt, d.startRouters, d.startAgents} {
 		if err := step(ctx); err != nil {
 			return err
@@ -90,7 +95,6 @@ func (d *DataCentre) start(ctx context.Context) error {
 			return err
 		}
 	}
-	var err error
 	if d.Mgmt, err = mgmtclient.Open(mgmtclient.Target{Address: d.daemons[topology.Mgmt].socket}); err != nil {
 		return err
 	}
@@ -117,6 +121,13 @@ func (d *DataCentre) signalling(l topology.Dual) []netip.Addr {
 	return []netip.Addr{l.Family(d.set.Underlay)}
 }
 
+// reportPort is where the management node takes reports, over mutual TLS.
+const reportPort = 5437
+
+func (d *DataCentre) reportsTo() netip.AddrPort {
+	return netip.AddrPortFrom(d.signalling(d.Lab.Plan.Mgmt)[0], reportPort)
+}
+
 func (d *DataCentre) startMgmt(context.Context) error {
 	p := &d.Lab.Plan
 	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String()}
@@ -134,7 +145,11 @@ func (d *DataCentre) startMgmt(context.Context) error {
 	if _, err := write(dir, "inventory.toml", "inventory", inv); err != nil {
 		return err
 	}
-	path, err := write(dir, "mgmt.toml", "mgmt", routerConfig{Dir: dir, Locators: d.signalling(p.Mgmt)})
+	files, err := d.ca.issue(dir, topology.Mgmt, p.Mgmt.Both()...)
+	if err != nil {
+		return err
+	}
+	path, err := write(dir, "mgmt.toml", "mgmt", mgmtConfig{Dir: dir, Locators: d.signalling(p.Mgmt), Listen: d.reportsTo(), TLS: files})
 	if err != nil {
 		return err
 	}
@@ -162,12 +177,16 @@ func (d *DataCentre) startAgents(context.Context) error {
 		if err != nil {
 			return err
 		}
+		files, err := d.ca.issue(dir, h.Name)
+		if err != nil {
+			return err
+		}
 		attach := d.set.Attach
 		if attach == "" {
 			attach = "auto"
 		}
 		path, err := write(dir, "agent.toml", "agent", agentConfig{
-			Name: h.Name, Dir: dir, Report: filepath.Join(d.Lab.Node(topology.Mgmt).Dir, "mgmt.sock"), Attach: attach, Fabric: topology.FabricPort,
+			Name: h.Name, Dir: dir, Report: "https://" + d.reportsTo().String(), TLS: files, Attach: attach, Fabric: topology.FabricPort,
 			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(),
 			Locators: d.locators(h.Locator), Ranges: h.Range.Both(), Pools: h.Pool.Both(), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(i, h.Name, d.set.Seed)})
 		if err != nil {
