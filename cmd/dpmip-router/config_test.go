@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCheckConfig: the example is good as it stands, and every error names its
+// file and line, or the key that is missing.
+func TestCheckConfig(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("example/router.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ from, to, want string }{
+		"good":               {"", "", ""},
+		"unknown key":        {"max_routes", "max_rutes", ": max_rutes: unknown key"},
+		"unknown table":      {"[timers]", "[timer]", "timer"},
+		"wrong type":         {"max_routes   = 65536", `max_routes = "many"`, ": max_routes"},
+		"no locators":        {`["2001:db8:0:a::1", "10.0.10.1"]`, "[]", ": locators: is empty"},
+		"no address":         {`"10.0.10.1"`, `"here"`, "locators[1]"},
+		"no state directory": {"state_dir    = \"/var/lib/dpmip\"", "", "state_dir"},
+		"key that is no hex": {"hex:0001", "hex:zz01", "management[0].keys[0].key"},
+		"reserved SPI":       {"4101", "17", ": management"},
+		"one SPI twice":      {"4102", "4101", ": management"},
+		"no keys":            {"[[management.keys]]", "[[management.key]]", "management"},
+		"no heartbeat":       {`heartbeat = "1s"`, `heartbeat = "0s"`, ": timers: heartbeat"},
+		"unknown algorithm":  {"send    = 4101", "send = 4101\nalgorithm = \"md5\"", "management[0].keys[0].algorithm: \"md5\""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := string(data)
+			if tc.from != "" && !strings.Contains(text, tc.from) {
+				t.Fatalf("the example has no %q", tc.from)
+			}
+			path := filepath.Join(t.TempDir(), "router.toml")
+			if err := os.WriteFile(path, []byte(strings.Replace(text, tc.from, tc.to, 1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out, errs bytes.Buffer
+			err := run(t.Context(), []string{"--check-config", "--config", path}, &out, &errs)
+			switch {
+			case tc.want == "" && (err != nil || !strings.Contains(out.String(), "good: 1 management node")):
+				t.Errorf("said %q, %v", out.String(), err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path)):
+				t.Errorf("err = %v, want one that names the file and says %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestVersionAndFlags(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"--version"}, &out, &out); err != nil || out.Len() == 0 {
+		t.Errorf("version: %v, %q", err, out.String())
+	}
+	if err := run(t.Context(), []string{"--what"}, &out, &out); err == nil {
+		t.Error("an unknown flag is accepted")
+	}
+	if err := run(t.Context(), []string{"--config", filepath.Join(t.TempDir(), "none.toml")}, &out, &out); err == nil {
+		t.Error("runs without a configuration")
+	}
+}
