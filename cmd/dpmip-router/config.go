@@ -26,6 +26,9 @@ type config struct {
 	Enterprise uint32            `toml:"enterprise"`
 	Management []managementTable `toml:"management,required"`
 	Timers     timersTable       `toml:"timers"`
+	Admin      adminTable        `toml:"admin"`
+	FRR        frrTable          `toml:"frr"`
+	BGP        bgpTable          `toml:"bgp"`
 }
 
 type managementTable struct {
@@ -54,6 +57,7 @@ type timersTable struct {
 func (c *config) SetDefaults() {
 	c.Socket = "/run/dpmip/router.sock"
 	c.Metric, c.MaxRoutes = 20, 65536
+	c.BGP.Metric, c.BGP.GracefulRestart = 30, true
 	c.Timers.Heartbeat, c.Timers.Misses = strictconf.Duration(time.Second), 3
 	c.Timers.Resync = strictconf.Duration(30 * time.Second)
 }
@@ -79,6 +83,22 @@ func (c *config) Validate(src *strictconf.Source) error {
 	_, err := transport.NewTable(c.peers(), c.Insecure)
 	if err != nil {
 		return src.Errorf("management", "%v", err)
+	}
+	return c.validateRoles(src)
+}
+
+func (c *config) validateRoles(src *strictconf.Source) error {
+	if err := c.Admin.check(src); err != nil {
+		return err
+	}
+	if _, err := c.FRR.options(); err != nil {
+		return src.Errorf("frr", "%v", err)
+	}
+	if _, err := c.BGP.border(); err != nil {
+		return src.Errorf("bgp", "%v", err)
+	}
+	if c.BGP.Metric == c.Metric || c.BGP.Metric == 0 {
+		return src.Errorf("bgp.metric", "must differ from metric (%d), and from 0: imported routes stand beside the management node's", c.Metric)
 	}
 	return nil
 }

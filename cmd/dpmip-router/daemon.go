@@ -24,7 +24,9 @@ import (
 	"github.com/dpmip/dpmip/mobility/registration"
 	"github.com/dpmip/dpmip/mobility/transport"
 	"github.com/dpmip/dpmip/router"
+	"github.com/dpmip/dpmip/router/bgp"
 	"github.com/dpmip/dpmip/router/fib"
+	"github.com/dpmip/dpmip/router/igp"
 	"github.com/dpmip/dpmip/router/state"
 )
 
@@ -38,6 +40,10 @@ type daemon struct {
 	journal  *fib.Journal
 	lookup   *netlink.Handle // questions about any route
 	conn     *transport.Conn
+	frr      *igp.Options // nil: no FRR beside us
+	bgp      *bgp.Config  // nil: no border router
+	border   *bgp.Border  // nil: likewise
+	imports  *fib.FIB     // of the border router
 	server   *router.Server
 	restored []router.Change
 	ctx      context.Context // of the running tasks; set by run before any callback
@@ -46,7 +52,7 @@ type daemon struct {
 func open(cfg *config, stderr io.Writer) (*daemon, error) {
 	d := &daemon{cfg: cfg, registry: prometheus.NewRegistry()}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, step := range []func() error{d.logger(stderr), d.openStore, d.openFIB, d.openConn, d.openServer} {
+	for _, step := range []func() error{d.logger(stderr), d.openStore, d.openFIB, d.openConn, d.openServer, d.openRoles} {
 		if err := step(); err != nil {
 			d.close()
 			return nil, err
@@ -121,6 +127,22 @@ func (d *daemon) openServer() error {
 	return nil
 }
 
+// openRoles opens what only some routers do.
+func (d *daemon) openRoles() (err error) {
+	if d.frr, err = d.cfg.FRR.options(); err != nil {
+		return err
+	}
+	if d.bgp, err = d.cfg.BGP.border(); err != nil || d.bgp == nil {
+		return err
+	}
+	if d.imports, err = fib.Open(d.cfg.BGP.Metric); err != nil {
+		return err
+	}
+	d.border = bgp.NewBorder(d.bgp, bgp.NewGoBGP(d.bgp, d.log), d.imports, d.log, bgp.NewMetrics(d.registry), d.cfg.Timers.Resync.D())
+	d.server.Announce(d.border)
+	return nil
+}
+
 // close lets go of everything that open has opened; routes stay.
 func (d *daemon) close() {
 	if d.conn != nil {
@@ -128,6 +150,9 @@ func (d *daemon) close() {
 	}
 	if d.fib != nil {
 		d.fib.Close()
+	}
+	if d.imports != nil {
+		d.imports.Close()
 	}
 	if d.lookup != nil {
 		d.lookup.Close()
@@ -150,7 +175,16 @@ func (d *daemon) run(ctx context.Context) error {
 		task.Func("mobility transport", func(ctx context.Context) error {
 			return d.conn.Run(ctx, func(batch []registration.Inbound) { d.server.Handle(ctx, batch) })
 		}),
-		admin.Socket(d.cfg.Socket.String(), d.adminHandler()),
+	}
+	tasks = append(tasks, d.borderTasks()...)
+	handler := d.adminHandler()
+	tasks = append(tasks, admin.Socket(d.cfg.Socket.String(), handler))
+	if a := &d.cfg.Admin; a.Listen != "" {
+		conf, err := a.tls()
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, admin.TCP(a.Listen, conf, handler))
 	}
 	if d.cfg.Metrics != "" {
 		tasks = append(tasks, admin.TCP(d.cfg.Metrics, nil, admin.Health(d.registry, d.healthy)))
@@ -164,6 +198,14 @@ func (d *daemon) run(ctx context.Context) error {
 	}}.Run(ctx)
 }
 
+func (d *daemon) borderTasks() []task.Task {
+	if d.border == nil {
+		return nil
+	}
+	watch := func(ctx context.Context) error { return fib.Watch(ctx, d.border.Changed()) }
+	return []task.Task{d.border, task.Func("kernel watch of imports", watch)}
+}
+
 func (d *daemon) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(dpmipv1connect.NewRouterServiceHandler(&service{d: d}))
@@ -173,6 +215,9 @@ func (d *daemon) adminHandler() http.Handler {
 
 // roles are what this router does.
 func (d *daemon) roles() []string {
+	if d.border != nil {
+		return []string{"default-router", "border-router"}
+	}
 	return []string{"default-router"}
 }
 

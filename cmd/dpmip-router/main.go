@@ -21,6 +21,19 @@ func main() {
 	}
 }
 
+// printFRR prints what the FRR beside this router needs.
+func printFRR(cfg *config, path string, w io.Writer) error {
+	o, err := cfg.FRR.options()
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		return fmt.Errorf("%s: has no [frr] with protocols", path)
+	}
+	_, err = io.WriteString(w, o.Fragment())
+	return err
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("dpmip-router", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -37,6 +50,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := strictconf.Load[config](*path)
 	if err != nil {
 		return err
+	}
+	if fs.Arg(0) == "frr-config" {
+		return printFRR(&cfg, *path, stdout)
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("%q: want no argument, or frr-config", fs.Arg(0))
 	}
 	if *check {
 		fmt.Fprintf(stdout, "%s: good: %d management node(s)\n", *path, len(cfg.Management))

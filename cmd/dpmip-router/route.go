@@ -132,7 +132,17 @@ func (s *service) GetUse(ctx context.Context, _ *connect.Request[v1.GetUseReques
 	if err != nil {
 		return nil, connect.NewError(connect.CodeUnavailable, err)
 	}
-	return connect.NewResponse(&v1.GetUseResponse{
+	out := &v1.GetUseResponse{
 		Routes: uint32(u.Routes), Limit: uint32(u.Limit), Refused: u.Refused, LastRefusal: u.Last, LastRefusalNs: unixNano(u.LastAt), Roles: s.d.roles(),
-	}), nil
+	}
+	if s.d.border == nil {
+		return connect.NewResponse(out), nil
+	}
+	c, err := s.d.border.Counts(ctx)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeUnavailable, err)
+	}
+	out.Imported, out.ImportLimit, out.Announced = uint32(c.Imported), uint32(c.ImportLimit), uint32(c.Announced)
+	out.Sessions, out.SessionsUp = uint32(c.Sessions), uint32(c.SessionsAlive)
+	return connect.NewResponse(out), nil
 }

@@ -4,23 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
-	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
-	"github.com/dpmip/dpmip/internal/buildinfo"
 	"github.com/dpmip/dpmip/router/fib"
 )
 
 // service answers dpmipctl.
-type service struct {
-	dpmipv1connect.UnimplementedRouterServiceHandler
-	d *daemon
-}
+type service struct{ d *daemon }
 
 // ListRoutes tells each route with what the kernel itself says of it.
 func (s *service) ListRoutes(ctx context.Context, r *connect.Request[v1.ListRoutesRequest]) (*connect.Response[v1.ListRoutesResponse], error) {
@@ -61,36 +54,4 @@ func deviceName(index int) string {
 		return fmt.Sprintf("if%d", index)
 	}
 	return i.Name
-}
-
-// Doctor explains what would keep this router from doing its work.
-func (s *service) Doctor(ctx context.Context, _ *connect.Request[v1.DoctorRequest]) (*connect.Response[v1.DoctorResponse], error) {
-	out := &v1.DoctorResponse{Version: buildinfo.Version()}
-	for _, f := range []struct{ name, path string }{
-		{"IPv6 forwarding", "/proc/sys/net/ipv6/conf/all/forwarding"},
-		{"IPv4 forwarding", "/proc/sys/net/ipv4/ip_forward"},
-	} {
-		out.Checks = append(out.Checks, sysctlIs(f.name, f.path, "1", "this node does not forward: set it to 1"))
-	}
-	out.Checks = append(out.Checks, sysctlIs("strict reverse path filter", "/proc/sys/net/ipv4/conf/all/rp_filter", "0",
-		"a moved VM's packets may be dropped as spoofed: set it to 0 or 2 towards the fabric"))
-	routes := &v1.Check{Name: "host routes", State: "ok"}
-	if err := s.d.healthy(ctx); err != nil {
-		routes.State, routes.Found, routes.Advice = "failed", err.Error(), "the kernel has no way to that locator: look at the routes towards the hypervisor"
-	}
-	out.Checks = append(out.Checks, routes)
-	return connect.NewResponse(out), nil
-}
-
-func sysctlIs(name, path, want, advice string) *v1.Check {
-	c := &v1.Check{Name: name, State: "ok"}
-	b, err := os.ReadFile(path)
-	c.Found = strings.TrimSpace(string(b))
-	switch {
-	case err != nil:
-		c.State, c.Found = "unknown", err.Error()
-	case c.Found != want:
-		c.State, c.Advice = "warning", advice
-	}
-	return c
 }
