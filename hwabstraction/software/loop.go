@@ -48,6 +48,9 @@ func (d *Device) openLoop() error {
 			return err
 		}
 	}
+	if err := d.ownRule(); err != nil {
+		return err
+	}
 	var mtu, mark uint32
 	for it := d.tables.Mtus.Iterate(); it.Next(&mtu, &mark); {
 		d.mtus[int(mtu)] = mark
@@ -91,6 +94,19 @@ func (d *Device) policyRule(mark, table uint32) error {
 	return nil
 }
 
+// ownRule leads what this host itself says to a VM on it, resets and ICMP
+// errors, to the VM's port: such packets carry no mark.
+func (d *Device) ownRule() error {
+	for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
+		r := netlink.NewRule()
+		r.Family, r.IifName, r.Table, r.Priority = fam, "lo", tableDeliver, tableDeliver
+		if err := d.nl.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("software: policy rule for own packets: %w", err)
+		}
+	}
+	return nil
+}
+
 // fibFlags lets redirects look their way up in the main table directly, unless
 // somebody else has policy rules in this namespace now.
 func (d *Device) fibFlags() (uint32, error) {
@@ -100,7 +116,8 @@ func (d *Device) fibFlags() (uint32, error) {
 		return 0, fmt.Errorf("software: policy rules: %w", err)
 	}
 	for _, r := range rules {
-		ours := r.Mark&markMask>>24 == uint32(d.cfg.Mark) && r.Table >= tableDeliver && r.Table < tableLarge+maxMTUs
+		marked := r.Mark&markMask>>24 == uint32(d.cfg.Mark) || r.IifName == "lo"
+		ours := marked && r.Table >= tableDeliver && r.Table < tableLarge+maxMTUs
 		if !ours && r.Table != unix.RT_TABLE_LOCAL && r.Table != unix.RT_TABLE_MAIN && r.Table != unix.RT_TABLE_DEFAULT {
 			return 0, nil
 		}
@@ -186,8 +203,8 @@ func (d *Device) prepareStack() error {
 		"net/ipv6/conf/all/forwarding", "1",
 		"net/ipv4/conf/all/rp_filter", "0",
 		"net/ipv4/conf/all/send_redirects", "0",
-		"net/ipv4/icmp_ratelimit", "10",
-		"net/ipv6/icmp/ratelimit", "10",
+		"net/ipv4/icmp_ratelimit", "1",
+		"net/ipv6/icmp/ratelimit", "1",
 	}
 	for _, p := range d.cfg.Fabric {
 		if _, err := net.InterfaceByName(p); err != nil {
