@@ -13,12 +13,13 @@ import (
 )
 
 // Size of the ring of one capture. A block is handed over when it is full or
-// after retire.
+// after retire: a busy machine may leave the reader without a CPU for blocks
+// times retire before a frame finds no room.
 const (
-	blockSize = 1 << 20
-	blocks    = 16
+	blockSize = 1 << 18
+	blocks    = 64
 	frameSize = 2048
-	retire    = 10 * time.Millisecond
+	retire    = 25 * time.Millisecond
 )
 
 // ring is a TPACKET_V3 receive ring on one link (packet_mmap in the kernel's

@@ -3,6 +3,8 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -30,13 +32,21 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rep.Void = r.void; drops != r.drops {
+	if rep.Void = r.void; rep.Void == "" && len(rep.Problems) > 0 && !slices.ContainsFunc(rep.Problems, inTime) {
+		rep.Void = "only times are not as they must be"
+	}
+	if drops != r.drops {
 		rep.Void = fmt.Sprintf("the machine itself dropped %d frames", drops-r.drops)
 	}
 	if rep.Void != "" && r.spoil == nil {
 		rep.Problems = append(rep.Problems, rep.Void)
 	}
 	return rep, nil
+}
+
+// inTime reports whether a problem has another reason than time.
+func inTime(problem string) bool {
+	return !strings.Contains(problem, late) && !strings.HasSuffix(problem, timeouts)
 }
 
 // figures are those of one move.

@@ -36,7 +36,9 @@ func (s *sightings) see(r *run, m *move, hv string, up bool, f capture.Frame) {
 		return
 	}
 	settled := m.times[stageConfirmed] != 0 && f.At >= m.times[stageConfirmed]+underWay
-	routed := r.o.Redirect == mobility.RedirectRouted
+	// Where new connections are not redirected no router may lead past the
+	// source, which alone knows the old ones.
+	routed := r.o.Redirect == mobility.RedirectRouted && r.o.New == mobility.PolicyRedirect
 	switch {
 	case hv == m.from && up:
 		check(&s.leaving, f, rewritten)

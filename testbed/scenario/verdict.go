@@ -6,6 +6,8 @@ import (
 	"github.com/dpmip/dpmip/testbed/result"
 )
 
+const timeouts = "TCP time-outs"
+
 // Problems judges a run by what the endpoints counted: every packet arrived
 // once, every connection lives, nothing waited for a TCP time-out.
 func Problems(r *result.Run) []string {
@@ -20,7 +22,7 @@ func Problems(r *result.Run) []string {
 			what string
 		}{
 			{m.UDP.Lost, "datagrams lost"}, {m.UDP.Duplicated, "datagrams duplicated"}, {m.UDP.Reordered, "datagrams reordered"},
-			{uint64(m.TCP.Connections - m.TCP.Survived), "connections lost"}, {m.TCP.Timeouts, "TCP time-outs"},
+			{uint64(m.TCP.Connections - m.TCP.Survived), "connections lost"}, {m.TCP.Timeouts, timeouts},
 		} {
 			if c.n != 0 {
 				out = append(out, fmt.Sprintf("%s: %d %s", at, c.n, c.what))

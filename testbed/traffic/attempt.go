@@ -22,6 +22,7 @@ type AttemptConfig struct {
 	To       netip.AddrPort // where a Service is, or should not be reachable
 	Interval time.Duration  // between the starts of two tries
 	Timeout  time.Duration  // after it a try is unanswered; 0 = 1 s
+	Count    int            // of tries that StartAttempts makes; 0 = until Stop
 }
 
 // Outcome of one try.
@@ -133,14 +134,14 @@ func judge(err error) Outcome {
 	return Refused
 }
 
-// StartAttempts begins tries; they overlap where outcomes take longer than the
+// StartAttempts begins tries, until Stop or Count; they overlap where outcomes take longer than the
 // interval. A VM's tries are gated like all its sending.
 func StartAttempts(ctx context.Context, cfg AttemptConfig) *Attempts {
 	a := &Attempts{cfg: cfg, done: make(chan struct{})}
 	a.running.Go(func() {
 		tick := time.NewTicker(cfg.Interval)
 		defer tick.Stop()
-		for {
+		for n := 0; cfg.Count == 0 || n < cfg.Count; n++ {
 			if _, ok := cfg.From.Gate.Enter(a.done); !ok {
 				return
 			}
