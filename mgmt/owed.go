@@ -75,7 +75,7 @@ func (c *Core) owedByMove(list []owed, b *Binding, m *Move) []owed {
 	switch {
 	case m.State == MoveAborting:
 		return append(list, c.owedAbort(b, m))
-	case m.State != MovePreparing || b.releasing() && m.needsSource():
+	case m.State != MovePreparing || b.releasing() && m.needsSource() || c.strays(b, m):
 		return list
 	case !m.DestinationReady:
 		r := b.request(mobility.HandoffMove, m.Epoch, c.inv.Lifetimes.Prepare, m.Options.WithPhase(mobility.PhasePrepare))
@@ -166,6 +166,14 @@ func (c *Core) home(b *Binding) bool {
 		}
 	}
 	return len(b.Slots) > 0
+}
+
+// strays reports whether routers may still lead to the move's destination from
+// an earlier stay of the VM there. Where new connections are judged at the source
+// the destination does not deliver what comes by them, and would send it back.
+func (c *Core) strays(b *Binding, m *Move) bool {
+	return m.Options.New != mobility.PolicyRedirect && b.anchor(m.To) != nil &&
+		slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Withdraw || !r.Confirmed || !c.routed(b, r.Addr) })
 }
 
 // routing reports whether a router still waits to be told, or to confirm.
