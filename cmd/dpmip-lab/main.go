@@ -39,6 +39,6 @@ func root() *cobra.Command {
 	run.AddCommand(
 		scenarioCommand("hot-move", "move a VM A -> B -> C -> A under traffic, and say what each move cost", scenario.HotMove, scenario.Defaults()),
 		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()))
-	c.AddCommand(run, sabotage(), list())
+	c.AddCommand(run, sabotage(), list(), up(), down(), shell())
 	return c
 }

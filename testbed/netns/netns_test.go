@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("NETNS_TEST_CHILD") != "" {
 		child()
 	}
+	if dir := os.Getenv("NETNS_TEST_EXEC"); dir != "" {
+		panic(Live{Dir: dir}.Exec("a", "/bin/readlink", []string{"/proc/self/ns/net"}, os.Environ()))
+	}
 	goleak.VerifyTestMain(m)
 }
 

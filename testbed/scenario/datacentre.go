@@ -24,6 +24,7 @@ import (
 // Settings of a data centre beyond its plan.
 type Settings struct {
 	Bin      string            // directory of the programs
+	Prefix   string            // of the run directory's name; "" = lab
 	Seed     uint64            // of the keys
 	Attach   string            // how eBPF programs are attached; "" = the agent's choice
 	Lifetime time.Duration     // of bindings; 0 = 10 min
@@ -58,7 +59,7 @@ func Start(ctx context.Context, s Settings) (*DataCentre, error) {
 	if s.Drain == 0 {
 		s.Drain = 500 * time.Millisecond
 	}
-	lab, err := topology.Up(topology.Options{})
+	lab, err := topology.Up(topology.Options{Prefix: s.Prefix})
 	if err != nil {
 		return nil, err
 	}
