@@ -15,19 +15,19 @@ import (
 
 func TestEveryKey(t *testing.T) {
 	doc := operations(t)
-	for _, c := range []struct{ section, file, root string }{
-		{"agent.toml", "cmd/dpmip-agent/config.go", "config"},
-		{"mgmt.toml", "cmd/dpmip-mgmt/config.go", "config"},
-		{"inventory.toml", "mgmt/inventory/file.go", "file"},
-		{"router.toml", "cmd/dpmip-router/config.go", "config"},
+	for _, c := range []struct{ section, folder, root string }{
+		{"agent.toml", "cmd/dpmip-agent", "config"},
+		{"mgmt.toml", "cmd/dpmip-mgmt", "config"},
+		{"inventory.toml", "mgmt/inventory", "file"},
+		{"router.toml", "cmd/dpmip-router", "config"},
 	} {
 		t.Run(c.section, func(t *testing.T) {
-			keys := read(t, c.file).keys(t, c.root)
+			keys := below(t, c.folder).keys(t, c.root)
 			doc.wantRows(t, c.section, sortedKeys(keys))
 			for name, row := range doc.section(t, c.section).rows() {
 				required, known := keys[name]
 				if !known && strings.Contains(row, "`"+name+"`") {
-					t.Errorf("docs/operations.md, section %q: %s has no key `%s`", c.section, c.file, name)
+					t.Errorf("docs/operations.md, section %q: %s has no key `%s`", c.section, c.folder, name)
 				}
 				if known && required != strings.Contains(row, "| **required** |") {
 					t.Errorf("docs/operations.md, section %q, `%s`: required in the sources is %v", c.section, name, required)
@@ -78,10 +78,17 @@ func TestEveryLabel(t *testing.T) {
 	}
 }
 
-var metric = regexp.MustCompile(`^dpmip_(agent|mgmt|router)_[a-z0-9_]+$`)
+var metric = regexp.MustCompile(`^dpmip_[a-z0-9]+_[a-z0-9_]*[a-z0-9]$`)
 
 func TestEveryMetric(t *testing.T) {
-	operations(t).wantRows(t, "Metrics", below(t, "agent", "mgmt", "router", "cmd", "internal", "hwabstraction", "mobility", "offload").literals(metric))
+	doc := operations(t)
+	doc.wantRows(t, "Metrics", below(t, "agent", "mgmt", "router", "cmd", "internal", "hwabstraction", "mobility", "offload").literals(metric))
+	bgp := below(t, "router/bgp") // which puts a prefix before its names
+	var names []string
+	for _, n := range slices.Concat(bgp.arguments("gauge", 0), bgp.arguments("counter", 0)) {
+		names = append(names, "dpmip_bgp_"+n)
+	}
+	doc.wantRows(t, "Metrics", names)
 }
 
 func TestEveryStateAndPhaseOfAMove(t *testing.T) {
