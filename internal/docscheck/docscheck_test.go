@@ -67,7 +67,7 @@ func TestEveryCounter(t *testing.T) {
 func TestEveryLabel(t *testing.T) {
 	text := operations(t).section(t, "Metrics").text()
 	mgmt := below(t, "mgmt")
-	kinds, details := mgmt.list("kindNames"), mgmt.arguments("accept", 2)
+	kinds, details := mgmt.list("kindNames"), slices.Concat(mgmt.arguments("accept", 2), mgmt.assigned("what"))
 	if len(kinds) == 0 || len(details) == 0 {
 		t.Fatalf("%d kinds and %d details were found in the sources", len(kinds), len(details))
 	}

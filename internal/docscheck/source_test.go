@@ -158,6 +158,23 @@ func (s source) arguments(function string, i int) []string {
 	return sortedKeys(found)
 }
 
+// assigned gives the literals that variables of a name are set to.
+func (s source) assigned(name string) []string {
+	found := map[string]bool{}
+	s.inspect(func(n ast.Node) {
+		a, ok := n.(*ast.AssignStmt)
+		if !ok {
+			return
+		}
+		for i, left := range a.Lhs {
+			if id, ok := left.(*ast.Ident); ok && id.Name == name && text(at(a.Rhs, i)) != "" {
+				found[text(at(a.Rhs, i))] = true
+			}
+		}
+	})
+	return sortedKeys(found)
+}
+
 func called(c *ast.CallExpr) string {
 	switch f := c.Fun.(type) {
 	case *ast.Ident:
