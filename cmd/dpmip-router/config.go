@@ -67,8 +67,8 @@ func (c *config) Validate(src *strictconf.Source) error {
 	if len(c.Locators) == 0 {
 		return src.Errorf("locators", "is empty, want at least one address")
 	}
-	if c.Timers.Heartbeat <= 0 || c.Timers.Misses < 1 {
-		return src.Errorf("timers", "heartbeat and misses must be positive")
+	if c.Timers.Heartbeat <= 0 || c.Timers.Misses < 1 || c.Timers.Resync <= 0 {
+		return src.Errorf("timers", "heartbeat, misses and resync must be positive")
 	}
 	for i, m := range c.Management {
 		if len(m.Keys) == 0 && !c.Insecure {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ func (s *service) Doctor(ctx context.Context, _ *connect.Request[v1.DoctorReques
 	} {
 		out.Checks = append(out.Checks, sysctlIs(f.name, f.path, "1", "this node does not forward: set it to 1"))
 	}
-	out.Checks = append(out.Checks, sysctlIs("strict reverse path filter", "/proc/sys/net/ipv4/conf/all/rp_filter", "0",
+	out.Checks = append(out.Checks, sysctlIs("strict reverse path filter", "/proc/sys/net/ipv4/conf/all/rp_filter", "0 2",
 		"a moved VM's packets may be dropped as spoofed: set it to 0 or 2 towards the fabric"))
 	routes := &v1.Check{Name: "host routes", State: "ok"}
 	if err := s.d.healthy(ctx); err != nil {
@@ -146,7 +147,7 @@ func sysctlIs(name, path, want, advice string) *v1.Check {
 	switch {
 	case err != nil:
 		c.State, c.Found = "unknown", err.Error()
-	case c.Found != want:
+	case !slices.Contains(strings.Fields(want), c.Found):
 		c.State, c.Advice = "warning", advice
 	}
 	return c

@@ -43,6 +43,9 @@ func (n *node) ListBindings(_ context.Context, r *connect.Request[v1.ListBinding
 
 func (n *node) PrepareMove(_ context.Context, r *connect.Request[v1.PrepareMoveRequest]) (*connect.Response[v1.PrepareMoveResponse], error) {
 	n.prepared = r.Msg
+	if r.Msg.To == "hvSlow" {
+		return connect.NewResponse(&v1.PrepareMoveResponse{Move: &v1.Move{Vm: r.Msg.Vm, To: r.Msg.To, State: "preparing"}}), nil
+	}
 	if r.Msg.To == "hvZ" {
 		return nil, connect.NewError(connect.CodeNotFound, errText("hypervisor hvZ is not in the inventory"))
 	}
@@ -136,6 +139,8 @@ func TestExitCodes(t *testing.T) {
 		{exitUnreachable, "is the daemon running", []string{"--mgmt", "/nonexistent.sock", "bindings"}},
 		{exitRefused, "hvZ is not in the inventory", []string{"--mgmt", sock, "move", "prepare", "vm1", "--to", "hvZ"}},
 		{exitRefused, "depends on it", []string{"--mgmt", sock, "hypervisor", "retire", "hvA"}},
+		{exitNotYet, "the move is preparing", []string{"--mgmt", sock, "move", "prepare", "vm1", "--to", "hvSlow"}},
+		{exitOK, "", []string{"--mgmt", sock, "move", "prepare", "vm1", "--to", "hvSlow", "--wait", "0"}},
 		{exitUnhealthy, "", []string{"--mgmt", sock, "doctor"}},
 		{exitUsage, "want mgmt, agent or router", []string{"--mgmt", sock, "doctor", "--at", "moon"}},
 		{exitUsage, "--source-lost", []string{"--mgmt", sock, "move"}},

@@ -23,6 +23,7 @@ const (
 	exitRefused     = 3 // the daemon understood and said no
 	exitUnreachable = 4 // no daemon answered
 	exitUnhealthy   = 5 // doctor found something failed
+	exitNotYet      = 6 // --wait ran out before the outcome
 )
 
 // env holds every outside thing a command touches.
@@ -37,6 +38,9 @@ type env struct {
 
 // errUnhealthy ends doctor with its own exit code; the table has been printed.
 var errUnhealthy = errors.New("doctor: something has failed, see above")
+
+// errNotYet: the daemon goes on, but not within --wait.
+var errNotYet = errors.New("not within --wait")
 
 // errUsage marks mistakes of the command line.
 type errUsage struct{ error }
@@ -77,6 +81,8 @@ func exitCode(err error) int {
 	switch {
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy
+	case errors.Is(err, errNotYet):
+		return exitNotYet
 	case errors.As(err, &usage), errors.Is(err, mgmtclient.ErrTarget):
 		return exitUsage
 	case errors.As(err, &ce) && ce.Code() == connect.CodeUnavailable:

@@ -41,6 +41,18 @@ func (e *env) printMoves(m proto.Message, moves []*v1.Move) error {
 	return e.print(m, "VM EPOCH FROM TO MODE ADDRESSES REDIRECT NEW STATE ERROR", rows)
 }
 
+// printMove prints one move; where its end was waited for and has not come, the
+// exit code says so.
+func (e *env) printMove(m *v1.Move, wait time.Duration, end string) error {
+	if err := e.printMoves(m, []*v1.Move{m}); err != nil {
+		return err
+	}
+	if wait > 0 && m.State != end {
+		return fmt.Errorf("%w: the move is %s", errNotYet, m.State)
+	}
+	return nil
+}
+
 func (e *env) moves() *cobra.Command {
 	req := &v1.ListMovesRequest{}
 	c := command("moves", "list moves, newest first", 0, func(ctx context.Context, _ []string) error {
@@ -111,7 +123,7 @@ func (e *env) movePrepare() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return e.printMoves(r.Msg.Move, []*v1.Move{r.Msg.Move})
+		return e.printMove(r.Msg.Move, wait, "ready")
 	})
 	c.Flags().StringVar(&req.To, "to", "", "destination hypervisor (required)")
 	c.Flags().StringVar(&req.Mode, "mode", "hot", "hot, warm or cold")
@@ -136,7 +148,7 @@ func (e *env) moveAbort() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return e.printMoves(r.Msg.Move, []*v1.Move{r.Msg.Move})
+		return e.printMove(r.Msg.Move, wait, "aborted")
 	})
 	c.Flags().Uint32Var(&req.Epoch, "epoch", 0, "only if this is the move's epoch (0: whichever is open)")
 	return waitFlag(c, &wait, 10*time.Second)
