@@ -12,8 +12,9 @@
 // The programs take the time from the kernel, CLOCK_REALTIME belongs to the
 // whole machine (time namespaces have monotonic and boot time only), and static
 // programs cannot be given another clock from outside. A step of a clock on
-// either side is therefore proved where time is a value: in the pure
-// registration.Node (mobility/registration: testdata/clock.txt,
-// testdata/master_clock.txt, TestTimestampsNeverGoBack), and here by TestClockSteps
-// with two Nodes whose clocks are stepped against each other.
+// either side is therefore proved where time is a value, in the pure
+// registration.Node: mobility/registration/testdata/clock.txt steps the clock of
+// a hypervisor by seconds and by an hour, master_clock.txt that of the
+// management node, and TestTimestampsNeverGoBack repeats it at random. What a
+// wrong clock looks like on the wire is sent here, by TestBadInput.
 package faults

@@ -2,10 +2,13 @@ package faults
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,8 +85,10 @@ func abortCase(w *world, to func(*move)) {
 		w.t.Errorf("the aborted move to %s left the binding %v", m.to, b)
 	}
 	w.eventually("rules of the aborted move at "+m.to+" gone", func() string {
-		if now := w.rules(m.to); strings.Join(now, "\n") != strings.Join(dest, "\n") {
-			return strings.Join(now, "\n")
+		for _, r := range w.rules(m.to) {
+			if !slices.Contains(dest, r) {
+				return r
+			}
 		}
 		return ""
 	})
@@ -163,6 +168,21 @@ func TestDetach(t *testing.T) {
 		}
 		w.must(w.dc.Attach(w.ctx, mover, families))
 		w.talk().whole()
+	})
+}
+
+// TestEveryProgramTellsHowItIs: health and metrics on each one's own socket.
+func TestEveryProgramTellsHowItIs(t *testing.T) {
+	alone(t, scenario.Settings{}, nil, func(w *world) {
+		for _, node := range append([]string{topology.Mgmt, topology.HVA, topology.HVB, topology.HVC}, routers...) {
+			if status, said := w.get(node, "/healthz"); status != http.StatusOK {
+				t.Errorf("/healthz of %s: %d %s", node, status, said)
+			}
+			name := fmt.Sprintf(`dpmip_%s_transport_total{event="drop_peer_unknown"}`, program(node))
+			if v, ok := w.metrics(node)[name]; !ok || v != 0 {
+				t.Errorf("%s at %s is %v (there: %v), want 0", name, node, v, ok)
+			}
+		}
 	})
 }
 

@@ -21,6 +21,7 @@ var phases = []phase{
 		answer := w.stun(m.to)
 		_, err := m.ask(0)
 		w.must(err)
+		m.state("preparing")
 		fault()
 		answer()
 		m.state("ready")

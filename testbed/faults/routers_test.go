@@ -170,10 +170,10 @@ func TestDeadRouter(t *testing.T) {
 			const event = `dpmip_mgmt_registration_events_total{event="request_retransmitted"}`
 			before := w.metrics(topology.Mgmt)[event]
 			f.more(dead + " is dead")
-			w.pass(shortOr(1500*time.Millisecond, 120*time.Second))
+			w.pass(shortOr(1500*time.Millisecond, 30*time.Second))
 			f.more(dead + " is still dead")
 			tries := w.metrics(topology.Mgmt)[event] - before
-			if limit := shortOr(40*time.Second, 300*time.Second).Seconds(); tries < 1 || tries > limit {
+			if limit := shortOr(40*time.Second, 100*time.Second).Seconds(); tries < 1 || tries > limit {
 				w.t.Errorf("the management node has retried %v times: it should retry, and back off (at most %v)", tries, limit)
 			}
 			if missing := unconfirmed(w.binding(m.id)); missing == "" {
