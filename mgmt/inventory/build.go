@@ -245,6 +245,9 @@ func (b *builder) policy(f *file) error {
 
 func (b *builder) times(f *file) error {
 	l, t := &f.Lifetimes, &f.Timers
+	if t.Misses < 0 {
+		return b.src.Errorf("timers.misses", "%d is negative, want 1 or more (0 = the default)", t.Misses)
+	}
 	b.inv.Lifetimes = Lifetimes{
 		Binding: orD(l.Binding, 10*time.Minute), Redirect: orD(l.Redirect, 10*time.Minute), Route: orD(l.Route, 10*time.Minute),
 		Prepare: orD(l.Prepare, time.Minute), Grace: orD(l.Grace, 10*time.Second),

@@ -164,6 +164,7 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 		"vm twice":                 {`hypervisors = ["a"]`, "[[vm]]\nid = \"vm1@dc1\"", "i.toml:46: vm[1].id: vm1@dc1 is listed twice"},
 		"bad vm":                   {`"vm1@dc1"`, `"vm 1"`, "i.toml:44: vm[0].id: mobility: bad VM identifier"},
 		"lifetime too short":       {`grace = "3s"`, `binding = "1s"`, "i.toml:47: lifetimes.binding: 1s does not fit the wire"},
+		"negative misses":          {`heartbeat = "2s"`, `misses = -1`, "i.toml:49: timers.misses: -1 is negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
