@@ -20,6 +20,11 @@ func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 		r := &b.Routes[i]
 		if slices.Contains(live, r.Addr) && (routed || c.inv.Home(r.Addr) == b.Hypervisor) {
 			r.Epoch, r.Confirmed, r.Withdraw = e, false, false
+		} else if b.Options.New != mobility.PolicyRedirect && !r.Withdraw {
+			// It may never have got there, and must not get there now: the serving
+			// hypervisor delivers nothing that comes by it. Like the others it is
+			// withdrawn when the anchors have confirmed.
+			r.Confirmed = true
 		}
 	}
 	if !routed {
