@@ -1,0 +1,57 @@
+package frr_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/dpmip/dpmip/testbed/netns"
+)
+
+var (
+	long    = flag.Bool("long", false, "10 000 host routes instead of 1 000, and more rounds")
+	program = flag.String("router", "", "the dpmip-router to test; empty: build it")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "frr:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// run removes what a killed run left behind, and builds the program.
+func run(m *testing.M) (int, error) {
+	if _, err := netns.Sweep("", "frr-"); err != nil {
+		return 0, err
+	}
+	if *program != "" {
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "dpmip-frr-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	*program = filepath.Join(dir, "dpmip-router")
+	build := exec.Command("go", "build", "-o", *program, "github.com/dpmip/dpmip/cmd/dpmip-router")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// many is how many host routes come and go at once.
+func many() int {
+	if *long {
+		return 10000
+	}
+	return 1000
+}
