@@ -88,7 +88,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c.self.Restart++
+	c.self.Restart = nextRestart(c.self.Restart, now)
 	t := c.inv.Timers
 	node, err := registration.NewNode(registration.Config{
 		Role: registration.RoleManagement, Self: cfg.Self, Window: t.Window,

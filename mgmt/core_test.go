@@ -206,7 +206,7 @@ func TestTimestampsNeverGoBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testInventory)
 	w.wait(5 * time.Second)
-	last := w.core.node.LastTimestamp()
+	last, restart := w.core.node.LastTimestamp(), w.core.Restart()
 	w.crash()
 	w.now = w.now.Add(-time.Second)
 	w.boot()
@@ -215,8 +215,57 @@ func TestTimestampsNeverGoBack(t *testing.T) {
 	if now := w.core.node.LastTimestamp(); !now.After(last) {
 		t.Errorf("timestamp %v after a restart, %v before it", now, last)
 	}
-	if w.core.Restart() != 2 {
-		t.Errorf("restart counter %d, want 2", w.core.Restart())
+	if w.core.Restart() <= restart {
+		t.Errorf("restart counter %d after a restart, %d before it", w.core.Restart(), restart)
+	}
+}
+
+func TestNextRestart(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		stored uint32
+		now    time.Time
+		want   uint32
+	}{
+		"first start":               {0, restartEpoch.Add(1000*time.Second + time.Millisecond), 1000},
+		"an hour later":             {1000, restartEpoch.Add(4600 * time.Second), 4600},
+		"again in the same second":  {1000, restartEpoch.Add(1000 * time.Second), 1001},
+		"a clock that is behind":    {4600, restartEpoch.Add(1000 * time.Second), 4601},
+		"a clock without a battery": {7, time.Unix(0, 0), 8},
+		"the last second":           {7, restartEpoch.Add((1<<32 + 9) * time.Second), 1<<32 - 1},
+		"after the last":            {1<<32 - 1, restartEpoch.Add(1000 * time.Second), 1000},
+	} {
+		if got := nextRestart(tc.stored, tc.now); got != tc.want {
+			t.Errorf("%s: %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// Every peer notices that the management node has restarted from a backup,
+// even if the store in it has seen fewer starts than the peer.
+func TestRestoreIsNoticed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testInventory)
+	w.wait(2 * time.Second)
+	w.exec([]string{"backup"})
+	w.exec([]string{"crash"})
+	w.wait(3 * time.Second)
+	for _, name := range sortedKeys(w.hosts) {
+		if n := w.hosts[name].restarts; n != 1 {
+			t.Fatalf("%s noticed %d restarts of one", name, n)
+		}
+	}
+	w.exec([]string{"restore"})
+	w.wait(3 * time.Second)
+	for _, name := range sortedKeys(w.hosts) {
+		if n := w.hosts[name].restarts; n != 2 {
+			t.Errorf("%s noticed %d restarts, want that of the restored one too", name, n)
+		}
+	}
+	restored := w.core.Restart()
+	w.exec([]string{"crash"})
+	if now := w.core.Restart(); now <= restored {
+		t.Errorf("restart counter %d, then %d: it was not kept", restored, now)
 	}
 }
 

@@ -12,17 +12,18 @@ import (
 
 // host is an agent or router that keeps to docs/moves.md.
 type host struct {
-	w      *world
-	name   string
-	at     netip.Addr
-	role   registration.Role
-	node   *registration.Node
-	boots  uint32
-	down   bool
-	vms    map[mobility.VMID]*fakeVM
-	refuse map[string]int // kind of message -> status it is refused with
-	tokens registration.Token
-	asked  map[registration.Token]string
+	w        *world
+	name     string
+	at       netip.Addr
+	role     registration.Role
+	node     *registration.Node
+	boots    uint32
+	restarts int // of the management node, that it has noticed
+	down     bool
+	vms      map[mobility.VMID]*fakeVM
+	refuse   map[string]int // kind of message -> status it is refused with
+	tokens   registration.Token
+	asked    map[registration.Token]string
 }
 
 // fakeVM is what a host knows of a VM.
@@ -72,6 +73,10 @@ func (h *host) do(effects []registration.Effect) {
 				v.serving, v.epoch = e.Reply.Epoch, max(v.epoch, e.Reply.Epoch)
 			}
 			delete(h.asked, e.Token)
+		case registration.PeerUp:
+			if e.Restarted {
+				h.restarts++
+			}
 		case registration.RegisterAgain:
 			h.w.say("  %s <- register again", h.name)
 		}
