@@ -98,12 +98,13 @@ type GroupStatus struct {
 	MaxHold   time.Duration // longest time a packet was held, as far as the device can tell
 }
 
-// HoldLimit bounds what one group may hold. Zero fields mean the backend's
-// defaults (4096 packets, 8 MiB, 10 s).
+// HoldLimit bounds what one group may hold. What comes first stays, what is
+// beyond a bound is dropped and counted as hold_full. Zero fields mean the
+// backend's defaults (4096 packets, 8 MiB, 10 s).
 type HoldLimit struct {
 	Packets int
 	Bytes   int
-	Time    time.Duration
+	Time    time.Duration // from the first packet held to the last one taken
 }
 
 // Flow is one connection of a VM, learned before its move.

@@ -12,6 +12,7 @@ var holdChecks = []check{
 	{name: "a hold keeps packets and their order", needs: holding, run: checkHoldOrder},
 	{name: "a hold is bounded by packets", needs: holding, run: checkHoldPackets},
 	{name: "a hold is bounded by bytes", needs: holding, run: checkHoldBytes},
+	{name: "a hold is bounded by time", needs: holding, run: checkHoldTime},
 	{name: "a hold survives the process", needs: holding, run: checkHoldReopen},
 	{name: "giving back restores into the fabric", needs: holding, run: checkGiveBack},
 	{name: "what was given back is not activated", needs: holding, run: checkGivenBackStays},
@@ -50,6 +51,12 @@ func checkHoldPackets(s *stand) {
 	st := owner(1, 1)
 	s.do("SetHoldLimit", s.dev.SetHoldLimit(st, hwabstraction.HoldLimit{Packets: 8}))
 	s.expectFirst(st, 8, 12)
+}
+
+func checkHoldTime(s *stand) {
+	st := owner(1, 1)
+	s.do("SetHoldLimit", s.dev.SetHoldLimit(st, hwabstraction.HoldLimit{Time: 1})) // over when the second packet comes
+	s.expectFirst(st, 1, 4)
 }
 
 func checkHoldBytes(s *stand) {

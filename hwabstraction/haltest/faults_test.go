@@ -192,9 +192,9 @@ func TestHoldTime(t *testing.T) {
 	s.toward(here, 0, 3)
 	now = now.Add(2 * time.Second)
 	s.toward(here, 3, 5)
-	if g := s.group(st); g.HeldNow != 2 || g.HoldDrops != 3 {
+	if g := s.group(st); g.HeldNow != 3 || g.HoldDrops != 2 {
 		t.Errorf("after the hold's time: %+v", g)
 	}
 	s.activate(st)
-	s.expect(s.vm[0], func(int) spec { return spec{dst: s.old(1)} }, 3, 5)
+	s.expect(s.vm[0], func(int) spec { return spec{dst: s.old(1)} }, 0, 3)
 }

@@ -219,13 +219,8 @@ func endpoint(a netip.Addr) hwabstraction.Endpoint { return hwabstraction.Endpoi
 // hold keeps a packet, within the group's bounds.
 func (c *card) hold(h header, r hwabstraction.Deliver) {
 	g, l, now := c.groups[r.Stamp], c.limit(r.Stamp), c.plan.Now()
-	for len(g.held) > 0 && now.Sub(g.held[0].at) > l.Time {
-		g.bytes -= len(g.held[0].packet)
-		g.held = g.held[1:]
-		g.HoldDrops++
-		c.drops["hold_time"]++
-	}
-	if len(g.held) >= l.Packets || g.bytes+len(h.b) > l.Bytes {
+	late := len(g.held) > 0 && now.Sub(g.held[0].at) > l.Time
+	if late || len(g.held) >= l.Packets || g.bytes+len(h.b) > l.Bytes {
 		g.HoldDrops++
 		c.drops["hold_full"]++
 		return
