@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility"
@@ -208,52 +207,6 @@ func (c *Core) abortCommand(e Abort) (*Move, error) {
 	m := c.tx.editMove(e.VM, b.Open)
 	c.abort(m, "the operator asked for it")
 	return m, nil
-}
-
-// evacuate prepares a move of every VM of a hypervisor, to the destinations in
-// turn.
-func (c *Core) evacuate(e Evacuate) Done {
-	d := Done{ID: e.ID}
-	if c.inv.Hypervisors[e.Hypervisor] == nil {
-		d.Err = fmt.Errorf("%w: no hypervisor is called %q", ErrUnknown, e.Hypervisor)
-		return d
-	}
-	to := e.To
-	if len(to) == 0 {
-		for _, name := range sortedKeys(c.inv.Hypervisors) {
-			if name != e.Hypervisor && !c.peer(name).Retired {
-				to = append(to, name)
-			}
-		}
-	}
-	if len(to) == 0 {
-		d.Err = mobility.Refuse(mobility.StatusProhibited, "there is nowhere to go from %s", e.Hypervisor)
-		return d
-	}
-	for i, vm := range c.servedBy(e.Hypervisor) {
-		m, err := c.prepareAnywhere(vm, rotate(to, i), e.Options)
-		if err != nil {
-			d.Problems = append(d.Problems, fmt.Sprintf("%s: %v", vm, err))
-			continue
-		}
-		d.Moves = append(d.Moves, m)
-	}
-	return d
-}
-
-// prepareAnywhere prepares a move to the first destination that may have it.
-func (c *Core) prepareAnywhere(vm mobility.VMID, to []string, o mobility.MoveOptions) (m *Move, err error) {
-	for _, name := range to {
-		if m, err = c.prepare(vm, name, o, ""); err == nil {
-			return m, nil
-		}
-	}
-	return nil, err
-}
-
-func rotate(list []string, by int) []string {
-	n := by % len(list)
-	return slices.Concat(list[n:], list[:n])
 }
 
 // retire takes a hypervisor out of service, or says what still depends on it.

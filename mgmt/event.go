@@ -63,7 +63,8 @@ type SourceLost struct {
 }
 
 // Evacuate asks for a move of every VM that the hypervisor serves, spread over
-// To (empty = every other hypervisor).
+// To (empty = every other hypervisor): each goes to the one that has the fewest
+// VMs, then by name.
 type Evacuate struct {
 	ID         CommandID
 	Hypervisor string
