@@ -39,7 +39,9 @@ static __noinline int conntracked(struct __sk_buff *skb, const struct flow_key *
 	struct nf_conn *ct;
 	int seen;
 
-	if (!ct_opts_size || !bpf_ct_release || (k->proto != IP_TCP && k->proto != IP_UDP))
+	/* ct_opts_size is 0 where the kernel has no such kfunc. Its address must not be
+	 * asked for: the kernel refuses that where conntrack is a module. */
+	if (!ct_opts_size || (k->proto != IP_TCP && k->proto != IP_UDP))
 		return V_NEW;
 	if (ct_opts_size == 16) {
 		o.zone = zone;
