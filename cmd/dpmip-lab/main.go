@@ -38,7 +38,8 @@ func root() *cobra.Command {
 	run := &cobra.Command{Use: "run", Short: "run a scenario"}
 	run.AddCommand(
 		scenarioCommand("hot-move", "move a VM A -> B -> C -> A under traffic, and say what each move cost", scenario.HotMove, scenario.Defaults()),
-		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()))
-	c.AddCommand(run, sabotage(), list(), up(), down(), shell())
+		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()),
+		scenarioCommand("idle", "move a VM with TCP connections that conntrack has forgotten", scenario.Idle, scenario.Defaults()))
+	c.AddCommand(run, matrix(), sabotage(), list(), benchmark(), up(), down(), shell())
 	return c
 }

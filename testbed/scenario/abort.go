@@ -31,7 +31,17 @@ var abortSteps = []step{
 // is aborted. Nothing may be lost; what was held may come late.
 func Abort(ctx context.Context, o Options) (*Report, error) {
 	o.steps, o.scenario = abortSteps, nameAbort
-	rep, err := HotMove(ctx, o)
+	return mayBeLate(HotMove(ctx, o))
+}
+
+// AbortIn is Abort in a data centre that is up.
+func AbortIn(ctx context.Context, dc *DataCentre, o Options) (*Report, error) {
+	o.steps, o.scenario = abortSteps, nameAbort
+	return mayBeLate(HotMoveIn(ctx, dc, o))
+}
+
+// mayBeLate takes reordering out of a verdict.
+func mayBeLate(rep *Report, err error) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ type run struct {
 	links    *links // captures; nil = none
 	drops    uint64 // of the machine, when the run began
 	spoil    *sabotage
+	sleepers []*sleeper
 	undo     []func() error
 	problems []string
 	void     string

@@ -2,8 +2,10 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/dpmip/dpmip/mobility"
@@ -91,13 +93,29 @@ func (n *newcomers) judge(policy mobility.NewConnections) (sum result.NewConnect
 		sum.Accepted += r.Accepted
 		sum.Refused += r.Refused
 		sum.Unanswered += r.Unanswered
+		c := n.wanted[i]
+		if why := improper(a, c.Network, policy); why != "" {
+			problems = append(problems, fmt.Sprintf("new %s connections to %s: %s", c.Network, c.To, why))
+		}
 		if why := broken(r, policy); why != "" {
-			c := n.wanted[i]
 			problems = append(problems, fmt.Sprintf("new %s connections to %s: %d tried, %d accepted, %d refused (%v at most), %d unanswered: want %s%s",
 				c.Network, c.To, r.Attempted, r.Accepted, r.Refused, r.MaxRefused, r.Unanswered, why, firstError(a, policy)))
 		}
 	}
 	return sum, problems
+}
+
+// improper says whether a TCP connection was refused by anything but a reset.
+func improper(a *traffic.Attempts, network string, policy mobility.NewConnections) string {
+	if network != "tcp" || policy != mobility.PolicyReject {
+		return ""
+	}
+	for _, t := range a.Tries() {
+		if t.Outcome == traffic.Refused && !errors.Is(t.Err, syscall.ECONNREFUSED) {
+			return fmt.Sprintf("not refused by a reset: %v", t.Err)
+		}
+	}
+	return ""
 }
 
 // late marks a problem that a busy machine can be the reason of: the run is

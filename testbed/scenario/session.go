@@ -26,6 +26,7 @@ const (
 	portNew    = 7200 // new connections, answered by a traffic.Service in the VM
 	portBig    = 7300 // fragmented datagrams
 	portFromVM = 7400 // connections that the VM opens
+	portIdle   = 7500 // connections that are used only after a move
 )
 
 // Fragmented datagrams: their size, and how many a second at most.
