@@ -52,6 +52,7 @@ type lab struct {
 	client   dpmipv1connect.ManagementServiceClient
 	reports  dpmipv1connect.ReportServiceClient
 	ctx      context.Context
+	stop     context.CancelFunc // ends the loop
 
 	mu    sync.Mutex // guards what follows
 	hosts map[netip.Addr]*labHost
@@ -117,7 +118,7 @@ func (zeroes) Read(p []byte) (int, error) {
 // run starts loop, hosts and the admin interface until the test ends.
 func (l *lab) run() {
 	ctx, cancel := context.WithCancel(context.Background())
-	l.ctx = ctx
+	l.ctx, l.stop = ctx, cancel
 	var tasks sync.WaitGroup
 	tasks.Go(func() { _ = l.loop.Run(ctx) })
 	tasks.Go(func() { l.serveHosts(ctx) })

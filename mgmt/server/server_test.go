@@ -306,12 +306,20 @@ func TestSetInventoryKeepsServingHypervisors(t *testing.T) {
 	}
 }
 
+// What is asked of a loop that has ended is told so, at once.
 func TestStoppedLoop(t *testing.T) {
 	l := newLab(t, &store.Memory{})
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := l.loop.Do(ctx, func(*mgmt.Core) {}); err != nil && !errors.Is(err, context.Canceled) {
-		t.Errorf("a cancelled call: %v", err)
+	l.stop()
+	<-l.loop.stopped
+	if err := l.loop.Do(context.Background(), func(*mgmt.Core) { t.Error("done by a loop that has ended") }); !errors.Is(err, ErrStopping) {
+		t.Errorf("Do: %v, want ErrStopping", err)
+	}
+	_, err := l.loop.Command(context.Background(), func(mgmt.CommandID) mgmt.Event { t.Error("asked for the command"); return nil })
+	if !errors.Is(err, ErrStopping) {
+		t.Errorf("Command: %v, want ErrStopping", err)
+	}
+	if _, err := l.client.ListMoves(context.Background(), request(&v1.ListMovesRequest{})); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("over the interface: %v, want unavailable", err)
 	}
 }
 
