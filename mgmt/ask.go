@@ -126,7 +126,8 @@ func (c *Core) refuse(q *question, err error) {
 		r.Epoch = q.b.Epoch
 	}
 	c.emit(Count{"requests_refused", strconv.Itoa(int(se.Status))})
-	c.emit(Note{Warning: true, Text: se.Error(), VM: q.Request.VM, Peer: q.peer(), Epoch: q.Request.Epoch})
+	ordinary := errors.As(err, new(notYet))
+	c.emit(Note{Warning: !ordinary, Debug: ordinary, Text: se.Error(), VM: q.Request.VM, Peer: q.peer(), Epoch: q.Request.Epoch})
 	c.answer(q.Handle, r)
 }
 

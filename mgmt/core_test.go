@@ -322,6 +322,34 @@ func TestHistoryIsPruned(t *testing.T) {
 	}
 }
 
+// That a redirect may not end yet is an ordinary answer, no warning; other
+// refusals are.
+func TestNotYetIsNoWarning(t *testing.T) {
+	t.Parallel()
+	w := moved(t)
+	drain := registration.Request{VM: vm1, Handoff: mobility.HandoffUnknown, Epoch: 2, Slots: []addr{mustAddr("2001:db8:a:1::1")}}
+	early := drain
+	early.Epoch = 9
+	for name, tc := range map[string]struct {
+		host string
+		r    registration.Request
+		want Note
+	}{
+		"a kept address at its home": {"a", drain, Note{Debug: true, Text: "refused: prohibited (129): 2001:db8:a:1::1 is kept and at home here", VM: vm1, Peer: "a", Epoch: 2}},
+		"an epoch nobody gave out":   {"a", early, Note{Warning: true, Text: "refused: prohibited (129): epoch 9 is not the binding's 2", VM: vm1, Peer: "a", Epoch: 9}},
+	} {
+		var notes []Note
+		for _, e := range w.ask(tc.host, tc.r) {
+			if n, ok := e.(Note); ok {
+				notes = append(notes, n)
+			}
+		}
+		if d := cmp.Diff([]Note{tc.want}, notes); d != "" {
+			t.Errorf("%s: notes (-want +got):\n%s", name, d)
+		}
+	}
+}
+
 func TestNewRefusesDamagedRecords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testInventory)

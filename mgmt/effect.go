@@ -42,6 +42,7 @@ type Count struct{ Name, Label string }
 // Note is a line for the log.
 type Note struct {
 	Warning bool
+	Debug   bool // ordinary and frequent
 	Text    string
 	VM      mobility.VMID
 	Peer    string

@@ -65,6 +65,16 @@ func (c *Core) deregister(q *question) error {
 	return nil
 }
 
+// notYet is the refusal of an anchor's ordinary question: it keeps redirecting
+// and asks again. Nothing is wrong.
+type notYet struct{ *mobility.StatusError }
+
+func (e notYet) Unwrap() error { return e.StatusError }
+
+func notYetf(format string, args ...any) error {
+	return notYet{mobility.Refuse(mobility.StatusProhibited, format, args...)}
+}
+
 // mayDrain answers an anchor that finds its redirect quiet. Where only some of
 // the addresses may go, the answer is 129 and the anchor is told, by row 7,
 // which ones it must keep. The answer may be lost and the redirect go on: what
@@ -106,22 +116,19 @@ func (c *Core) drainable(q *question, a netip.Addr) error {
 	b, me := q.b, q.host.Name
 	slot := slices.Contains(b.Slots, a)
 	anchor := b.anchor(me)
-	no := func(format string, args ...any) error {
-		return mobility.Refuse(mobility.StatusProhibited, format, args...)
-	}
 	switch {
 	case b.Hypervisor == "":
 		return nil // the VM is gone
 	case !b.Grace.IsZero() || q.open != nil:
-		return no("vm %s is moving or leaving, ask again", b.VM)
+		return notYetf("vm %s is moving or leaving, ask again", b.VM)
 	case slot && (c.inv.Home(a) == me || c.inv.Home(a) == ""):
-		return no("%s is kept and at home here", a)
+		return notYetf("%s is kept and at home here", a)
 	case anchor == nil || !slices.Contains(anchor.Addrs, a):
 		return nil // agreed before: the answer was lost
 	case anchor.Cold:
 		return nil
 	case !anchor.Confirmed || q.Request.Epoch != anchor.Epoch:
-		return no("the redirect of epoch %d is not confirmed here", anchor.Epoch)
+		return notYetf("the redirect of epoch %d is not confirmed here", anchor.Epoch)
 	}
 	return c.othersConfirmed(b, me, a)
 }
@@ -132,12 +139,12 @@ func (c *Core) othersConfirmed(b *Binding, me string, a netip.Addr) error {
 	for i := range b.Anchors {
 		o := &b.Anchors[i]
 		if o.Hypervisor != me && !o.Cold && slices.Contains(o.Addrs, a) && !o.Confirmed {
-			return mobility.Refuse(mobility.StatusProhibited, "anchor %s has not confirmed epoch %d", o.Hypervisor, o.Epoch)
+			return notYetf("anchor %s has not confirmed epoch %d", o.Hypervisor, o.Epoch)
 		}
 	}
 	for _, r := range b.Routes {
 		if r.Addr == a && (!r.Confirmed || r.Withdraw) {
-			return mobility.Refuse(mobility.StatusProhibited, "router %s has not confirmed epoch %d", r.Router, r.Epoch)
+			return notYetf("router %s has not confirmed epoch %d", r.Router, r.Epoch)
 		}
 	}
 	return nil
@@ -148,7 +155,7 @@ func (c *Core) othersConfirmed(b *Binding, me string, a netip.Addr) error {
 func (c *Core) quietAtHome(q *question) error {
 	r := &q.Request
 	if q.open != nil {
-		return mobility.Refuse(mobility.StatusProhibited, "vm %s is moving, ask again", r.VM)
+		return notYetf("vm %s is moving, ask again", r.VM)
 	}
 	for _, a := range r.Slots {
 		if c.inv.Home(a) != q.host.Name {

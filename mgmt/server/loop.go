@@ -133,8 +133,11 @@ func (l *Loop) effects(effects []mgmt.Effect) {
 
 func (l *Loop) note(n mgmt.Note) {
 	level := slog.LevelInfo
-	if n.Warning {
+	switch {
+	case n.Warning:
 		level = slog.LevelWarn
+	case n.Debug:
+		level = slog.LevelDebug
 	}
 	var attrs []slog.Attr
 	if !n.VM.IsZero() {
