@@ -21,7 +21,7 @@ func (c *Config) apiPeer(p *Peer) *api.Peer {
 		Transport: &api.Transport{LocalAddress: local, RemotePort: uint32(port(p.Port)), PassiveMode: p.Passive},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			HoldTime: seconds(p.HoldTime, 90), KeepaliveInterval: max(1, seconds(p.HoldTime, 90)/3), ConnectRetry: seconds(p.ConnectRetry, 5),
-			IdleHoldTimeAfterReset: seconds(p.ConnectRetry, 5),
+			IdleHoldTimeAfterReset: 1,
 		}},
 	}
 	if p.Hops > 0 {
@@ -156,7 +156,8 @@ func downReason(p *apiutil.Peer) string {
 	if p.State.AdminState == api.PeerState_ADMIN_STATE_PFX_CT {
 		return "the peer sent more prefixes than max_prefixes allows"
 	}
-	if p.State.DisconnectReason == api.PeerState_DISCONNECT_REASON_UNSPECIFIED {
+	switch p.State.DisconnectReason {
+	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED: // says only that it tries again
 		return ""
 	}
 	why := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(p.State.DisconnectReason.String(), "DISCONNECT_REASON_")), "_", " ")

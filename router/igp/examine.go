@@ -53,8 +53,8 @@ func examineNumbers(f *Facts, held []Held) Finding {
 		kernel := slices.ContainsFunc(f.Zebra[h.Prefix], func(r Route) bool { return r.Protocol == "kernel" })
 		switch {
 		case ignored(h.Protocol):
-			return Finding{Name: out.Name, State: "failed", Found: fmt.Sprintf("%s has protocol %d", h.Prefix, h.Protocol),
-				Advice: fmt.Sprintf("FRR takes 2, 11, 42 and 186 to 198 for its own and does not redistribute them: routes must have %d; who writes this one?", wanted)}
+			return Finding{Name: out.Name, State: "failed", Found: fmt.Sprintf("%s goes by a route of protocol %d", h.Prefix, h.Protocol),
+				Advice: fmt.Sprintf("who writes that one before ours (%d)? FRR takes 2, 11, 42 and 186 to 198 for its own or the kernel's and does not redistribute them", wanted)}
 		case !kernel:
 			return Finding{Name: out.Name, State: "failed", Found: fmt.Sprintf("%s (protocol %d) is in the kernel but not in zebra", h.Prefix, h.Protocol),
 				Advice: "zebra runs in another network namespace or VRF, or has lost notices: restart it, and raise its netlink buffer (zebra -s)"}

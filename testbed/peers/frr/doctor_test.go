@@ -61,9 +61,9 @@ func TestDoctorSaysWhyFRRIgnoresTheRoutes(t *testing.T) {
 	f.complains("ospf6: timers", "warning", "timers throttle spf 0 50 500")
 	f.must(f.tor.Apply(options(igp.OSPF3).Fragment()))
 
-	f.shell("ip route replace %s/128 dev h0 proto 196 metric 20", a)
-	f.complains("FRR sees the host routes", "failed", "has protocol 196")
-	f.shell("ip route del %s/128 proto 196 metric 20", a) // dpmip-router puts its own back
+	f.shell("ip route add %s/128 dev h0 proto 196 metric 10", a)
+	f.complains("FRR sees the host routes", "failed", "a route of protocol 196")
+	f.shell("ip route del %s/128 proto 196 metric 10", a)
 
 	f.shell("ip link set f0 mtu 1400")
 	f.must(f.tor.Kill(frr.OSPF3))

@@ -47,6 +47,7 @@ exit
  isis hello-interval 1
 exit
 router isis DC
+ lsp-gen-interval 1
  net 49.0001.0000.0000.000%[1]d.00
  is-type level-2-only
  metric-style wide

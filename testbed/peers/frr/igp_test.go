@@ -14,9 +14,9 @@ import (
 	"github.com/dpmip/dpmip/testbed/peers/rig"
 )
 
-// each runs a test for every protocol.
-func each(t *testing.T, body func(f *fabric)) {
-	for _, p := range igp.Protocols {
+// each runs a test for some protocols, one after the other.
+func each(t *testing.T, protocols []igp.Protocol, body func(f *fabric)) {
+	for _, p := range protocols {
 		t.Run(p.String(), func(t *testing.T) { body(open(t, p)) })
 	}
 }
@@ -25,7 +25,7 @@ func each(t *testing.T, body func(f *fabric)) {
 // the far router's kernel sees it.
 func TestHostRoutesComeAndGo(t *testing.T) {
 	t.Parallel()
-	each(t, func(f *fabric) {
+	each(t, igp.Protocols, func(f *fabric) {
 		a := f.vm(0)
 		f.set(2, hour, a)
 		f.await(true, a)
@@ -100,7 +100,11 @@ func (f *fabric) healthy() {
 // router has the routes again when it is back.
 func TestFRRIsRestarted(t *testing.T) {
 	t.Parallel()
-	each(t, func(f *fabric) {
+	protocols := []igp.Protocol{igp.OSPF3}
+	if *long {
+		protocols = igp.Protocols
+	}
+	each(t, protocols, func(f *fabric) {
 		as := f.vms(0, 5)
 		f.set(2, hour, as...)
 		f.await(true, as...)

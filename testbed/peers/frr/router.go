@@ -123,11 +123,8 @@ func (r *Router) Run(d Daemon) error {
 	log := r.file(d, "log")
 	cmd := exec.Command(filepath.Join(programs, string(d)), "-f", r.file(d, "conf"), "-i", r.file(d, "pid"),
 		"-z", filepath.Join(r.dir, "zserv.api"), "--vty_socket", r.dir, "-P", "0", "-u", account, "-g", account, "--log", "file:"+log)
-	// It is that user from the beginning: a process that changes its user loses
-	// the signal that ends it with a killed lab.
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential:  &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: []uint32{uint32(vty)}},
-		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_ADMIN},
+	if d != OSPF2 && d != OSPF3 {
+		cmd.SysProcAttr = asUser(uid, gid, vty)
 	}
 	out, err := os.OpenFile(log+".out", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -139,6 +136,16 @@ func (r *Router) Run(d Daemon) error {
 		return err
 	}
 	return r.answering(d)
+}
+
+// asUser makes a daemon FRR's user from the beginning: a process that changes its
+// user loses the signal that ends it with a killed lab. The two OSPFs insist on
+// being started by root; of them, netns.Sweep removes what a killed run leaves.
+func asUser(uid, gid, vty int) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: []uint32{uint32(vty)}},
+		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_ADMIN},
+	}
 }
 
 // answering waits until the daemon's socket takes commands.
