@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/dpmip/dpmip/testbed/result"
+	"github.com/dpmip/dpmip/testbed/traffic"
 )
 
 const timeouts = "TCP time-outs"
@@ -32,6 +33,26 @@ func Problems(r *result.Run) []string {
 	return out
 }
 
+// missing tells which datagrams of a move did not arrive, and when they were
+// sent.
+func (r *run) missing(m *move) (out []string) {
+	u := 0
+	for _, name := range r.order {
+		for _, st := range r.sessions[name].udp() {
+			for _, x := range st.Missing(m.start.udp[u], m.end.udp[u], 3) {
+				from, to := st.Config().A.Addr, st.Config().B.Addr
+				if x.Direction == traffic.BToA {
+					from, to = to, from
+				}
+				out = append(out, fmt.Sprintf("%s: datagram %d from %s to %s, sent after %.3f ms, did not arrive",
+					m, x.Number, from, to, float64((x.After-r.began).Microseconds())/1000))
+			}
+			u++
+		}
+	}
+	return out
+}
+
 // problemsOf judges a move by what the lab itself saw of it.
 func (r *run) problemsOf(m *move) []string {
 	var out []string
@@ -44,6 +65,7 @@ func (r *run) problemsOf(m *move) []string {
 	if m.counted.packets == 0 {
 		add("the redirect at %s has counted nothing", m.from)
 	}
+	out = append(out, r.missing(m)...)
 	_, broken := m.newcomers.judge(r.o.New)
 	for _, b := range broken {
 		add("%s", b)

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/dpmip/dpmip/testbed/clock"
 	"github.com/dpmip/dpmip/testbed/netns"
 )
 
@@ -60,5 +62,27 @@ func setAddr(n *Node, link netlink.Link, a netip.Addr, preferred int) error {
 	if err := n.NS.Netlink().AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("topology: %s: address %s: %w", n.Name, a, err)
 	}
-	return nil
+	return awaitLocal(n, a)
+}
+
+// awaitLocal waits until the node takes packets to an address of its own. The
+// kernel accepts an IPv6 address at once, lets sockets use it at once, and makes
+// the local route from a work queue.
+func awaitLocal(n *Node, a netip.Addr) error {
+	if a.Is4() {
+		return nil
+	}
+	local := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: netns.IPNet(host(a))}
+	for deadline := clock.Now() + 5*time.Second; ; clock.SleepUntil(clock.Now() + 200*time.Microsecond) {
+		found, err := n.NS.Netlink().RouteListFiltered(netlink.FAMILY_V6, local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		if err != nil {
+			return fmt.Errorf("topology: %s: local route of %s: %w", n.Name, a, err)
+		}
+		if len(found) > 0 {
+			return nil
+		}
+		if clock.Now() > deadline {
+			return fmt.Errorf("topology: %s: address %s has no local route", n.Name, a)
+		}
+	}
 }
