@@ -335,7 +335,7 @@ func TestBorderGracefulRestart(t *testing.T) {
 	if at, err := far.Await(b.ctx, leaves, false); err == nil && !at.IsZero() {
 		t.Errorf("the far kernel lost %s at %v while dpmip-router was restarted", leaves, at)
 	}
-	_, err = own.Await(b.ctx, there, false)
+	_, err = b.own.Await(b.ctx, there, false)
 	b.must(err)
 
 	b.give(there.String() + "/128")
