@@ -266,7 +266,7 @@ func (h *hypervisor) work() {
 	if j.note != nil {
 		h.hands.Note(*j.note)
 	} else {
-		h.w.dirty = true
+		h.w.dirty = h.w.dirty || !reads(j.effect)
 		h.w.trace("%s: device %s", h.name, effectName(j.effect))
 		results = h.hands.Do(context.Background(), []agent.Effect{j.effect})
 	}
@@ -281,6 +281,15 @@ func (h *hypervisor) work() {
 	for _, r := range results {
 		h.step(r)
 	}
+}
+
+// reads tells whether a device effect changes nothing.
+func reads(e agent.Effect) bool {
+	switch e.(type) {
+	case agent.ReadCounters, agent.ReadGroup, agent.SnapshotFlows, agent.HoldLimit:
+		return true
+	}
+	return false
 }
 
 // watchDevice lets the reconciler try again and resynchronise.

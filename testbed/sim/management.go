@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/dpmip/dpmip/mgmt"
@@ -161,7 +162,7 @@ func (m *management) write() {
 	if !m.w.sabotage.ackEarly {
 		m.step(mgmt.Committed{Through: last})
 	}
-	m.w.dirty = true
+	m.w.dirty = m.w.dirty || slices.ContainsFunc(writes, func(x store.Write) bool { return x.Kind == store.Bindings })
 }
 
 // durable is the stored record of a VM, or nil.

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", 2000, "how many schedules TestSchedules runs")
+	seeds  = flag.Int("seeds", 3000, "how many schedules TestSchedules runs")
 	seed   = flag.Uint64("seed", 1, "the first of them")
 	replay = flag.String("replay", "", "file of the schedule that TestReplay runs")
 )
