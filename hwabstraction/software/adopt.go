@@ -16,12 +16,17 @@ func (d *Device) adopt() error {
 	if d.cfg.Journal != nil {
 		d.journal = d.cfg.Journal
 	}
-	d.adoptGroups()
+	if err := d.adoptGroups(); err != nil {
+		return err
+	}
 	size := uint32(len(d.tables.rules.at))
-	d.slots = allocator{next: 1, size: size} // 0 = no rule
+	d.slots = allocator{next: 1, size: size, reach: d.tables.rules.reach} // 0 = no rule
 	counting := map[uint32]bool{0: true}
 	for ; d.slots.next < d.slots.size; d.slots.next++ {
 		at := d.slots.next
+		if err := d.tables.rules.reach(at); err != nil {
+			return err
+		}
 		s := &d.tables.rules.at[at]
 		if s.Used == 0 {
 			break
@@ -60,13 +65,16 @@ func (d *Device) adoptCounters(used map[uint32]bool, size uint32) {
 	}
 }
 
-func (d *Device) adoptGroups() {
-	d.insts = allocator{size: uint32(len(d.tables.groups.at))}
+func (d *Device) adoptGroups() error {
+	d.insts = allocator{size: uint32(len(d.tables.groups.at)), reach: d.tables.groups.reach}
 	for ; d.insts.next < d.insts.size; d.insts.next++ {
+		if err := d.tables.groups.reach(d.insts.next); err != nil {
+			return err
+		}
 		s := &d.tables.groups.at[d.insts.next]
 		switch s.Used {
 		case instNever:
-			return
+			return nil
 		case instFree:
 			d.insts.free = append(d.insts.free, d.insts.next)
 		default:
@@ -74,6 +82,7 @@ func (d *Device) adoptGroups() {
 			d.index[s.stamp()] = &group{at: d.insts.next, slot: s}
 		}
 	}
+	return nil
 }
 
 func (d *Device) adoptSlot(j *slotJournal, at uint32, s *ruleSlot) (bool, error) {

@@ -21,11 +21,18 @@ type tables struct {
 	groups *mapped[instSlot]
 }
 
-// mapped is a pinned array that is also plain memory.
+// mapped is a pinned array that is also plain memory. Only elements below the
+// last one asked for with reach are in this process's memory: a table for many
+// rules costs nothing until they come.
 type mapped[T any] struct {
-	raw []byte
-	at  []T
+	raw   []byte // the whole array's addresses
+	at    []T    // elements that reach has not been asked for must not be touched
+	fd    int
+	ready int // bytes that are mapped
 }
+
+// window is how many bytes of an array are mapped at a time.
+const window = 256 << 10
 
 func mapArray[T any](m *ebpf.Map) (*mapped[T], error) {
 	var v T
@@ -34,11 +41,31 @@ func mapArray[T any](m *ebpf.Map) (*mapped[T], error) {
 	}
 	n := int(m.MaxEntries())
 	size := (n*int(m.ValueSize()) + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1)
-	raw, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	raw, err := unix.Mmap(-1, 0, size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return nil, fmt.Errorf("software: map %s into memory: %w", m, err)
+		return nil, fmt.Errorf("software: addresses for map %s: %w", m, err)
 	}
-	return &mapped[T]{raw: raw, at: unsafe.Slice((*T)(unsafe.Pointer(&raw[0])), n)}, nil
+	out := &mapped[T]{raw: raw, at: unsafe.Slice((*T)(unsafe.Pointer(&raw[0])), n), fd: m.FD()}
+	if err := out.reach(0); err != nil {
+		return nil, errors.Join(err, out.close())
+	}
+	return out, nil
+}
+
+// reach makes the elements up to i accessible.
+func (m *mapped[T]) reach(i uint32) error {
+	var v T
+	end := (int(i) + 1) * int(unsafe.Sizeof(v))
+	if end <= m.ready {
+		return nil
+	}
+	end = min((end+window-1)/window*window, len(m.raw))
+	_, err := unix.MmapPtr(m.fd, int64(m.ready), unsafe.Pointer(&m.raw[m.ready]), uintptr(end-m.ready), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED)
+	if err != nil {
+		return fmt.Errorf("software: bytes %d to %d of a map into memory: %w", m.ready, end, err)
+	}
+	m.ready = end
+	return nil
 }
 
 func (m *mapped[T]) close() error {

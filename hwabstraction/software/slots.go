@@ -10,9 +10,11 @@ type allocator struct {
 	next, size uint32   // indices from next on were never used
 	free       []uint32 // a grace period has passed
 	limbo      []uint32
+	reach      func(uint32) error // called before an index is given out for the first time; may be nil
 }
 
-// take returns an index; false when all are in use.
+// take returns an index; false when all are in use, or there is no memory to
+// reach one.
 func (a *allocator) take() (uint32, bool) {
 	if len(a.free) == 0 && a.next >= a.size && len(a.limbo) > 0 {
 		grace()
@@ -23,7 +25,7 @@ func (a *allocator) take() (uint32, bool) {
 		a.free = a.free[:n-1]
 		return i, true
 	}
-	if a.next >= a.size {
+	if a.next >= a.size || a.reach != nil && a.reach(a.next) != nil {
 		return 0, false
 	}
 	a.next++
