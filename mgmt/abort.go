@@ -1,6 +1,8 @@
 package mgmt
 
 import (
+	"net/netip"
+
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
 )
@@ -14,6 +16,33 @@ func (c *Core) abort(m *Move, why string) {
 	m.State, m.Abort, m.Error = MoveAborting, AbortStop, why
 	m.phase(c.now, PhaseAbortAsked, why)
 	c.emit(Note{Text: "aborting: " + why, VM: m.VM, Peer: m.To, Epoch: m.Epoch})
+}
+
+// withoutDestination goes on with an abort whose destination is fenced: it can
+// neither activate nor give back, so only the source is still to be told.
+func (c *Core) withoutDestination(b *Binding, m *Move, who string) {
+	if m.DestinationFencedBy != who { // asked again
+		m.DestinationFencedBy = who
+		m.phase(c.now, PhaseDestinationFenced, who)
+		c.emit(Note{Warning: true, Text: "the abort goes on without the destination, fenced by " + who, VM: m.VM, Peer: m.To, Epoch: m.Epoch})
+	}
+	switch {
+	case m.Abort == AbortStop && m.SourceTold:
+		m.Abort = AbortDisarm
+	case m.Abort != AbortDisarm:
+		c.endFenced(b, m)
+	}
+}
+
+// endFenced ends a move whose destination has given nothing back. Stragglers
+// may still come for its delivery addresses.
+func (c *Core) endFenced(b *Binding, m *Move) {
+	until := c.now.Add(c.inv.Lifetimes.Quarantine)
+	for _, d := range m.Deliveries {
+		b.unquarantine([]netip.Addr{d.D}) // of an earlier try
+		b.quarantine(d.D, until)
+	}
+	c.endMove(b, m, m.Error)
 }
 
 // endMove ends a move that has not committed.
@@ -48,8 +77,12 @@ func (c *Core) aborted(f *flight, b *Binding, m *Move, r registration.Reply) {
 		}
 		m.phase(c.now, PhaseDestinationStopped, "")
 	case kind == abortDisarm && step == AbortDisarm:
-		m.Abort = AbortGiveBack
 		m.phase(c.now, PhaseSourceDisarmed, "")
+		if m.DestinationFencedBy != "" {
+			c.endFenced(b, m)
+			return
+		}
+		m.Abort = AbortGiveBack
 	case kind == abortGiveBack && step == AbortGiveBack:
 		c.endMove(b, m, m.Error)
 	}

@@ -206,6 +206,9 @@ func (c *Core) abortCommand(e Abort) (*Move, error) {
 	}
 	m := c.tx.editMove(e.VM, b.Open)
 	c.abort(m, "the operator asked for it")
+	if e.DestinationFencedBy != "" {
+		c.withoutDestination(c.tx.edit(e.VM), m, e.DestinationFencedBy)
+	}
 	return m, nil
 }
 

@@ -103,6 +103,9 @@ func (c *Core) plainMove(q *question) error {
 	if err := c.checkMoved(q, o.Addresses, nil); err != nil {
 		return err
 	}
+	if err := c.unused(r.VM, r.Deliveries); err != nil {
+		return err
+	}
 	b := c.tx.edit(r.VM)
 	e, err := nextEpoch(b)
 	if err != nil {

@@ -26,6 +26,9 @@ var crashScenarios = map[string][]string{
 	"aborted": {
 		"register vm1 a 2001:db8:a:1::1", "prepare vm1 b", "abort vm1", "prepare vm1 b", "activate vm1 b",
 	},
+	"aborted without its destination": {
+		"register vm1 a 2001:db8:a:1::1", "prepare vm1 b", "abort vm1 fenced=test", "wait 100s", "prepare vm1 c", "activate vm1 c",
+	},
 	"source lost, cold, gone": {
 		"register vm1 a 2001:db8:a:1::1", "lost vm1 b by=test", "activate vm1 b",
 		"prepare vm1 c mode=cold redirect=routed", "activate vm1 c", "deregister vm1 c", "wait 200s",
@@ -100,7 +103,8 @@ func (w *world) attempt(f []string) {
 			return Prepare{ID: id, VM: vm, To: host, Options: o}
 		})
 	case "abort":
-		w.issue(func(id CommandID) Event { return Abort{ID: id, VM: vm} })
+		_, _, _, keys := args(f[1:])
+		w.issue(func(id CommandID) Event { return Abort{ID: id, VM: vm, DestinationFencedBy: keys["fenced"]} })
 	case "wait":
 		d, _ := time.ParseDuration(f[1])
 		for end := w.now.Add(d); w.now.Before(end); {

@@ -51,6 +51,9 @@ type Abort struct {
 	ID    CommandID
 	VM    mobility.VMID
 	Epoch mobility.Epoch
+	// DestinationFencedBy vouches that the destination neither holds nor runs the
+	// VM any more: it is not asked. Empty = it is.
+	DestinationFencedBy string
 }
 
 // SourceLost makes the open move to To, or a new one, go without its source,

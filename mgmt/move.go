@@ -54,13 +54,15 @@ type Move struct {
 	State    MoveState       `json:"state"`
 	Deadline time.Time       `json:"deadline,omitzero"` // for the COMMIT; zero = none
 
-	DestinationReady bool      `json:"destination_ready,omitempty"`
-	SourceReady      bool      `json:"source_ready,omitempty"`
-	SourceTold       bool      `json:"source_told,omitempty"` // a PREPARE may have reached it
-	SourceLost       bool      `json:"source_lost,omitempty"`
-	FencedBy         string    `json:"fenced_by,omitempty"`
-	Plain            bool      `json:"plain,omitempty"` // without PREPARE
-	Abort            AbortStep `json:"abort,omitempty"`
+	DestinationReady bool   `json:"destination_ready,omitempty"`
+	SourceReady      bool   `json:"source_ready,omitempty"`
+	SourceTold       bool   `json:"source_told,omitempty"` // a PREPARE may have reached it
+	SourceLost       bool   `json:"source_lost,omitempty"`
+	FencedBy         string `json:"fenced_by,omitempty"`
+	// DestinationFencedBy: an abort does without the destination, on whose word.
+	DestinationFencedBy string    `json:"destination_fenced_by,omitempty"`
+	Plain               bool      `json:"plain,omitempty"` // without PREPARE
+	Abort               AbortStep `json:"abort,omitempty"`
 
 	Addrs      []netip.Addr        `json:"addrs"`   // every live old address, as PREPARE lists them
 	Current    mobility.SlotCount  `json:"current"` // how many of them are slots
@@ -99,6 +101,7 @@ const (
 	PhaseAbortAsked          = "abort_asked"
 	PhaseAbortRefused        = "abort_refused"
 	PhaseDestinationStopped  = "destination_stopped"
+	PhaseDestinationFenced   = "destination_fenced"
 	PhaseSourceDisarmed      = "source_disarmed"
 	PhaseAborted             = "aborted"
 )

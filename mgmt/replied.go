@@ -121,6 +121,9 @@ func (c *Core) destinationPrepared(b *Binding, m *Move, r registration.Reply) {
 	if err == nil && m.Options.Mode != mobility.ModeCold {
 		err = complete(m.Addrs, r.Deliveries)
 	}
+	if err == nil {
+		err = c.unused(m.VM, r.Deliveries)
+	}
 	if err != nil {
 		c.abort(m, fmt.Sprintf("%s prepared wrongly: %v", m.To, err))
 		return
@@ -138,6 +141,16 @@ func complete(addrs []netip.Addr, deliveries []mobility.Delivery) error {
 	for _, a := range addrs {
 		if !slices.ContainsFunc(deliveries, func(d mobility.Delivery) bool { return d.Old == a }) {
 			return mobility.Refuse(mobility.StatusPairMismatch, "no delivery address for %s", a)
+		}
+	}
+	return nil
+}
+
+// unused refuses delivery addresses that are in quarantine for another VM.
+func (c *Core) unused(vm mobility.VMID, deliveries []mobility.Delivery) error {
+	for _, d := range deliveries {
+		if owner, taken := c.byAddr[d.D]; taken && owner != vm {
+			return mobility.Refuse(addressStatus(d.D), "delivery address %s is in quarantine for vm %s", d.D, owner)
 		}
 	}
 	return nil

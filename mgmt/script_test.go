@@ -114,24 +114,23 @@ func init() {
 		"drain":      (*world).drain,
 		"prepare":    (*world).prepareCommand,
 		"lost":       (*world).lost,
-		"abort": func(w *world, a []string) {
-			w.printMove(w.command(func(id CommandID) Event { return Abort{ID: id, VM: mobility.NAI(a[0])} }))
-		},
-		"evacuate":  (*world).evacuateCommand,
-		"retire":    (*world).retireCommand,
-		"wait":      func(w *world, a []string) { d, _ := time.ParseDuration(a[0]); w.wait(d) },
-		"down":      func(w *world, a []string) { w.hosts[a[0]].down = true },
-		"up":        func(w *world, a []string) { w.hosts[a[0]].down = false },
-		"restart":   func(w *world, a []string) { w.hosts[a[0]].start() },
-		"crash":     func(w *world, _ []string) { w.crash(); w.boot() },
-		"refuse":    func(w *world, a []string) { n, _ := strconv.Atoi(a[2]); w.hosts[a[0]].refuse[a[1]] = n },
-		"agree":     func(w *world, a []string) { delete(w.hosts[a[0]].refuse, a[1]) },
-		"store":     func(w *world, a []string) { w.store.FailWith(map[string]error{"full": errFull}[a[0]]) },
-		"binding":   func(w *world, a []string) { w.printBinding(mobility.NAI(a[0])) },
-		"move":      func(w *world, a []string) { w.sayMove(w.core.Move(mobility.NAI(a[0]), 0)) },
-		"backup":    func(w *world, _ []string) { w.backup = w.store.Clone() },
-		"restore":   func(w *world, _ []string) { w.crash(); w.store = w.backup.Clone(); w.boot() },
-		"inventory": (*world).inventoryCommand,
+		"abort":      (*world).abortCommand,
+		"phases":     (*world).phases,
+		"evacuate":   (*world).evacuateCommand,
+		"retire":     (*world).retireCommand,
+		"wait":       func(w *world, a []string) { d, _ := time.ParseDuration(a[0]); w.wait(d) },
+		"down":       func(w *world, a []string) { w.hosts[a[0]].down = true },
+		"up":         func(w *world, a []string) { w.hosts[a[0]].down = false },
+		"restart":    func(w *world, a []string) { w.hosts[a[0]].start() },
+		"crash":      func(w *world, _ []string) { w.crash(); w.boot() },
+		"refuse":     func(w *world, a []string) { n, _ := strconv.Atoi(a[2]); w.hosts[a[0]].refuse[a[1]] = n },
+		"agree":      func(w *world, a []string) { delete(w.hosts[a[0]].refuse, a[1]) },
+		"store":      func(w *world, a []string) { w.store.FailWith(map[string]error{"full": errFull}[a[0]]) },
+		"binding":    func(w *world, a []string) { w.printBinding(mobility.NAI(a[0])) },
+		"move":       func(w *world, a []string) { w.sayMove(w.core.Move(mobility.NAI(a[0]), 0)) },
+		"backup":     func(w *world, _ []string) { w.backup = w.store.Clone() },
+		"restore":    func(w *world, _ []string) { w.crash(); w.store = w.backup.Clone(); w.boot() },
+		"inventory":  (*world).inventoryCommand,
 	}
 }
 
@@ -222,6 +221,18 @@ func (w *world) prepareCommand(f []string) {
 func (w *world) lost(f []string) {
 	vm, name, _, keys := args(f)
 	w.printMove(w.command(func(id CommandID) Event { return SourceLost{ID: id, VM: vm, To: name, FencedBy: keys["by"]} }))
+}
+
+func (w *world) abortCommand(f []string) {
+	vm, _, _, keys := args(f)
+	w.printMove(w.command(func(id CommandID) Event { return Abort{ID: id, VM: vm, DestinationFencedBy: keys["fenced"]} }))
+}
+
+// phases lists the newest move's.
+func (w *world) phases(f []string) {
+	for _, p := range w.core.Move(mobility.NAI(f[0]), 0).Phases {
+		w.say("%s", strings.TrimSpace(p.Name+" "+p.Detail))
+	}
 }
 
 func (w *world) evacuateCommand(f []string) {

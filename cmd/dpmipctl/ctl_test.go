@@ -27,6 +27,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata")
 type node struct {
 	dpmipv1connect.UnimplementedManagementServiceHandler
 	prepared *v1.PrepareMoveRequest
+	aborted  *v1.AbortMoveRequest
 	receipt  *v1.Receipt
 }
 
@@ -50,6 +51,11 @@ func (n *node) PrepareMove(_ context.Context, r *connect.Request[v1.PrepareMoveR
 		return nil, connect.NewError(connect.CodeNotFound, errText("hypervisor hvZ is not in the inventory"))
 	}
 	return connect.NewResponse(&v1.PrepareMoveResponse{Move: &v1.Move{Vm: r.Msg.Vm, From: "hvA", To: r.Msg.To, Epoch: 2, Mode: r.Msg.Mode, State: "ready"}}), nil
+}
+
+func (n *node) AbortMove(_ context.Context, r *connect.Request[v1.AbortMoveRequest]) (*connect.Response[v1.AbortMoveResponse], error) {
+	n.aborted = r.Msg
+	return connect.NewResponse(&v1.AbortMoveResponse{Move: &v1.Move{Vm: r.Msg.Vm, State: "aborted"}}), nil
 }
 
 func (n *node) ListReceipts(context.Context, *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error) {
@@ -126,6 +132,14 @@ func TestPrepareAsksForWhatTheFlagsSay(t *testing.T) {
 	}
 }
 
+func TestAbortCarriesTheWord(t *testing.T) {
+	n := &node{}
+	code, _, _ := run(t, "--mgmt", serve(t, n), "move", "abort", "vm1@dc1", "--epoch", "2", "--destination-fenced", "alice, PDU 7")
+	if a := n.aborted; code != exitOK || a == nil || a.Vm != "vm1@dc1" || a.Epoch != 2 || a.DestinationFencedBy != "alice, PDU 7" {
+		t.Errorf("code %d, asked %v", code, a)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	sock := serve(t, &node{receipt: signed(true)})
 	for _, c := range []struct {
@@ -143,6 +157,7 @@ func TestExitCodes(t *testing.T) {
 		{exitOK, "", []string{"--mgmt", sock, "move", "prepare", "vm1", "--to", "hvSlow", "--wait", "0"}},
 		{exitUnhealthy, "", []string{"--mgmt", sock, "doctor"}},
 		{exitUsage, "want mgmt, agent or router", []string{"--mgmt", sock, "doctor", "--at", "moon"}},
+		{exitUsage, "say who", []string{"--mgmt", sock, "move", "abort", "vm1", "--destination-fenced", ""}},
 		{exitUsage, "--source-lost", []string{"--mgmt", sock, "move"}},
 		{exitOK, "", []string{"--mgmt", sock, "receipts"}},
 	} {

@@ -137,7 +137,11 @@ func (e *env) movePrepare() *cobra.Command {
 func (e *env) moveAbort() *cobra.Command {
 	req := &v1.AbortMoveRequest{}
 	var wait time.Duration
-	c := command("abort VM", "abort a move that has not committed", 1, func(ctx context.Context, args []string) error {
+	var c *cobra.Command
+	c = command("abort VM", "abort a move that has not committed", 1, func(ctx context.Context, args []string) error {
+		if c.Flags().Changed("destination-fenced") && req.DestinationFencedBy == "" {
+			return usagef("move abort: --destination-fenced: say who vouches for it")
+		}
 		m, err := e.management()
 		if err != nil {
 			return err
@@ -151,6 +155,7 @@ func (e *env) moveAbort() *cobra.Command {
 		return e.printMove(r.Msg.Move, wait, "aborted")
 	})
 	c.Flags().Uint32Var(&req.Epoch, "epoch", 0, "only if this is the move's epoch (0: whichever is open)")
+	c.Flags().StringVar(&req.DestinationFencedBy, "destination-fenced", "", "who vouches that the destination neither holds nor runs the VM any more: it is not asked")
 	return waitFlag(c, &wait, 10*time.Second)
 }
 

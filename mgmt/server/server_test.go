@@ -74,6 +74,28 @@ func TestAMoveThroughTheInterfaces(t *testing.T) {
 	}
 }
 
+func TestAbortWithoutTheDestination(t *testing.T) {
+	l := newLab(t, &store.Memory{})
+	ctx := t.Context()
+	l.reply(l.submit(hostA, register("vm1", slot)))
+	if _, err := l.client.PrepareMove(ctx, request(&v1.PrepareMoveRequest{Vm: "vm1", To: "b", WaitNs: int64(time.Minute)})); err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.client.AbortMove(ctx, request(&v1.AbortMoveRequest{Vm: "vm1", DestinationFencedBy: "alice", WaitNs: int64(time.Minute)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var phases []string
+	for _, p := range r.Msg.Move.Phases {
+		phases = append(phases, strings.TrimSpace(p.Name+" "+p.Detail))
+	}
+	want := []string{"asked", "destination_prepared", "source_prepared", "ready", "abort_asked the operator asked for it",
+		"destination_fenced alice", "source_disarmed", "aborted the operator asked for it"}
+	if d := cmp.Diff(want, phases); d != "" || r.Msg.Move.State != "aborted" {
+		t.Errorf("state %s, phases (-want +got):\n%s", r.Msg.Move.State, d)
+	}
+}
+
 // receipt reports, adds figures and checks the receipt of vm1's move.
 func (l *lab) receipt(ctx context.Context) {
 	l.t.Helper()

@@ -194,7 +194,7 @@ func (s *Service) AbortMove(ctx context.Context, r *connect.Request[v1.AbortMove
 		return nil, err
 	}
 	d, err := s.Loop.Command(ctx, func(id mgmt.CommandID) mgmt.Event {
-		return mgmt.Abort{ID: id, VM: vm, Epoch: mobility.Epoch(r.Msg.GetEpoch())}
+		return mgmt.Abort{ID: id, VM: vm, Epoch: mobility.Epoch(r.Msg.GetEpoch()), DestinationFencedBy: r.Msg.GetDestinationFencedBy()}
 	})
 	if err != nil {
 		return nil, failure(err)

@@ -1554,12 +1554,13 @@ func (x *PrepareMoveResponse) GetMove() *Move {
 }
 
 type AbortMoveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
-	Epoch         uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	WaitNs        int64                  `protobuf:"varint,3,opt,name=wait_ns,json=waitNs,proto3" json:"wait_ns,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Vm                  string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	Epoch               uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	WaitNs              int64                  `protobuf:"varint,3,opt,name=wait_ns,json=waitNs,proto3" json:"wait_ns,omitempty"`
+	DestinationFencedBy string                 `protobuf:"bytes,4,opt,name=destination_fenced_by,json=destinationFencedBy,proto3" json:"destination_fenced_by,omitempty"` // who vouches that the destination neither holds nor runs the VM any more; empty: it is asked
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *AbortMoveRequest) Reset() {
@@ -1611,6 +1612,13 @@ func (x *AbortMoveRequest) GetWaitNs() int64 {
 		return x.WaitNs
 	}
 	return 0
+}
+
+func (x *AbortMoveRequest) GetDestinationFencedBy() string {
+	if x != nil {
+		return x.DestinationFencedBy
+	}
+	return ""
 }
 
 type AbortMoveResponse struct {
@@ -5241,11 +5249,12 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x0fnew_connections\x18\x06 \x01(\tR\x0enewConnections\x12\x17\n" +
 	"\await_ns\x18\a \x01(\x03R\x06waitNs\"9\n" +
 	"\x13PrepareMoveResponse\x12\"\n" +
-	"\x04move\x18\x01 \x01(\v2\x0e.dpmip.v1.MoveR\x04move\"Q\n" +
+	"\x04move\x18\x01 \x01(\v2\x0e.dpmip.v1.MoveR\x04move\"\x85\x01\n" +
 	"\x10AbortMoveRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x17\n" +
-	"\await_ns\x18\x03 \x01(\x03R\x06waitNs\"7\n" +
+	"\await_ns\x18\x03 \x01(\x03R\x06waitNs\x122\n" +
+	"\x15destination_fenced_by\x18\x04 \x01(\tR\x13destinationFencedBy\"7\n" +
 	"\x11AbortMoveResponse\x12\"\n" +
 	"\x04move\x18\x01 \x01(\v2\x0e.dpmip.v1.MoveR\x04move\"P\n" +
 	"\x11SourceLostRequest\x12\x0e\n" +
