@@ -33,6 +33,9 @@ const (
 	moduleFolder  = "/lib/modules"
 	moduleList    = "dpmip.list"
 	ringSize      = 1 << 20 // bytes
+	// startGrace is how long an agent may take until it answers: a full device is
+	// read back first.
+	startGrace = 60 * time.Second
 )
 
 // openLog writes to console and ring from now on.
@@ -94,7 +97,7 @@ func (s *system) configure() {
 		s.note("modules", modules.Insert(filepath.Join(moduleFolder, m), ""))
 	}
 	s.note("memory", machine.HugePages(c.Memory.HugePages))
-	if h, err := netlink.NewHandle(); err != nil {
+	if h, err := netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		s.note("network", err)
 	} else {
 		s.note("network", machine.SetNetwork(h, c.Links, c.Routes))
@@ -130,7 +133,7 @@ func (s *system) openCard() {
 		Tries: u.Tries, Deadline: u.Deadline.D(), Settle: u.Settle.D(), Poll: time.Second, Log: s.log.Printf,
 	})
 	s.sup = supervise.New(supervise.Config{
-		Starter: s.reaper, Output: s.out, Probe: s.agent.Probe,
+		Starter: s.reaper, Output: s.out, Probe: s.agent.Probe, Grace: startGrace,
 		Event: func(e supervise.Event) { s.log.Printf("agent %d %s %s", e.PID, e.Kind, e.Detail) },
 	}, s.program(s.card.Boot()))
 }
