@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -220,6 +221,7 @@ func (p *process) run(ctx context.Context) error {
 		tasks = append(tasks, admin.TCP(p.cfg.Metrics, nil, admin.Health(p.registry, p.doctor.Healthy)))
 	}
 	return task.Group{Tasks: tasks, OnReady: func() {
+		debug.FreeOSMemory() // what the start took, for the kernel's types and the programs
 		p.log.Info("ready")
 		close(p.ready)
 		if err := task.Notify("READY=1"); err != nil {
