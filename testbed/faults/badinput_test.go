@@ -39,6 +39,7 @@ type bad struct {
 // changed and no packet was lost.
 func judge(w *world, cases []bad) {
 	w.t.Helper()
+	w.quiesce()
 	f := w.talk()
 	before := w.snapshot()
 	for _, c := range cases {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/wire"
+	"github.com/dpmip/dpmip/testbed/clock"
 	"github.com/dpmip/dpmip/testbed/topology"
 )
 
@@ -169,6 +170,30 @@ func (v *voice) hear(from netip.Addr, wait time.Duration, is func(*wire.Message)
 			return m
 		}
 	}
+}
+
+// quiesce waits until the last move has drained: nothing changes by itself any
+// more, and only the mover's home, if it is away, is an anchor.
+func (w *world) quiesce() {
+	w.t.Helper()
+	var last string
+	var since time.Duration
+	w.eventually("the last move has drained", func() string {
+		for _, a := range w.binding(w.vm(mover).ID).Anchors {
+			if a.Hypervisor != w.vm(mover).Home || w.at == a.Hypervisor {
+				return a.Hypervisor + " is still an anchor"
+			}
+		}
+		w.pass(50 * time.Millisecond)
+		now := w.snapshot()
+		if now != last {
+			last, since = now, clock.Now()
+		}
+		if clock.Now()-since < time.Second {
+			return "something still changes:\n" + now
+		}
+		return ""
+	})
 }
 
 // snapshot is everything that a bad message must not change.
