@@ -28,6 +28,10 @@ func (c *Core) register(q *question) error {
 	if err := c.inv.MayRegister(r.VM, q.host.Name); err != nil && q.b == nil {
 		return err
 	}
+	if q.b != nil && r.Handoff == mobility.HandoffUnchanged && r.Epoch < q.b.Epoch && q.b.anchor(q.host.Name) != nil {
+		// It served the VM before, and does not know yet that it is gone.
+		return mobility.Refuse(mobility.StatusProhibited, "vm %s left %s, and is gone since epoch %d", r.VM, q.host.Name, q.b.Epoch)
+	}
 	for _, s := range r.Slots {
 		if !q.host.Owns(s) && !c.adopts(q) {
 			return mobility.Refuse(addressStatus(s), "%s lies in no range of %s", s, q.host.Name)
