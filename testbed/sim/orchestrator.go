@@ -293,8 +293,13 @@ func (w *World) tryAttach(g *guest) {
 // served tells whether a guest that was attached at home is served there: the
 // management node says so, and the card delivers.
 func (w *World) served(g *guest) bool {
+	for _, a := range g.first {
+		if w.hypervisors[g.home].device.Decide(a).Act != haltest.ActDeliver {
+			return false
+		}
+	}
 	b := w.binding(g)
-	return b != nil && b.Hypervisor == g.home && b.Grace.IsZero() && w.hypervisors[g.home].device.Decide(g.first[0]).Act == haltest.ActDeliver
+	return b != nil && b.Hypervisor == g.home && b.Grace.IsZero()
 }
 
 // detach ends a guest where it is.

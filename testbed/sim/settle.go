@@ -182,8 +182,11 @@ func (w *World) agreed(g *guest, b *mgmt.Binding) bool {
 		return false
 	}
 	for _, name := range hypervisorNames {
-		if r := w.hypervisors[name].record(g.id); name != g.where && r != nil && r.Serving != nil {
-			return false
+		r := w.hypervisors[name].record(g.id)
+		switch {
+		case r == nil:
+		case name != g.where && r.Serving != nil, r.Incoming != nil, r.Leaving != nil && !r.Leaving.Done:
+			return false // of a move that is forgotten
 		}
 	}
 	for _, name := range routerNames {
