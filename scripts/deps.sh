@@ -19,6 +19,8 @@ test | generate)
 		want nft nftables
 		want named bind9
 		want nsupdate bind9-dnsutils
+		want vtysh frr
+		want bird bird2
 	fi
 	;;
 *)
