@@ -8,7 +8,7 @@
 // invariant broke in it: Shrink then takes away what the failure does not need.
 //
 //	go test ./testbed/sim -run TestSchedules -seeds 100000
-//	go test ./testbed/sim -run TestSchedules -seed 4711 -seeds 1 -v
+//	go test ./testbed/sim -run TestTrace -seed 4711 -seeds 1 -v
 //	go test ./testbed/sim -run TestReplay -replay failing.txt -v
 //
 // # What is real

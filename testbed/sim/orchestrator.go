@@ -277,6 +277,10 @@ func (w *World) attach(g *guest) {
 }
 
 func (w *World) tryAttach(g *guest) {
+	if g.gone && w.busy(g) {
+		w.after(time.Second, func() { w.tryAttach(g) })
+		return
+	}
 	w.hypervisors[g.home].command(func(id agent.CommandID) agent.Event {
 		return agent.Attach{ID: id, VM: g.id, MAC: g.mac, Addresses: g.first, Wait: 5 * time.Second}
 	}, func(a agent.Answer, ok bool) {
@@ -288,6 +292,13 @@ func (w *World) tryAttach(g *guest) {
 		g.job, g.attached, g.addrs = nil, true, g.first
 		w.dirty = true
 	})
+}
+
+// busy tells whether a guest that was detached still moves or runs elsewhere, as
+// far as the management node has been told: it is not to be started before.
+func (w *World) busy(g *guest) bool {
+	b := w.binding(g)
+	return w.mgmt.core == nil || b != nil && (b.Open != 0 || b.Hypervisor != "" && b.Hypervisor != g.home && b.Grace.IsZero())
 }
 
 // served tells whether a guest that was attached at home is served there: the
