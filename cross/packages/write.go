@@ -61,7 +61,7 @@ maintainer: "dpmip maintainers <maintainers@dpmip.invalid>"
 description: %q
 mtime: %q
 deb:
-  compression: xz
+  compression: gzip
 rpm:
   compression: gzip
   buildhost: dpmip
