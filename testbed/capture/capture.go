@@ -82,8 +82,9 @@ func (c *Capture) run() {
 		_, c.err = c.ring.each(tick, c.write)
 		select {
 		case <-c.stop:
-			// What the kernel still fills is handed over within retire.
-			for more := true; more && c.err == nil; {
+			// What the kernel still fills is handed over within retire; traffic
+			// may go on, so that there would always be more.
+			for more, n := true, 0; more && n < 3 && c.err == nil; n++ {
 				clock.SleepUntil(clock.Now() + 2*retire)
 				more, c.err = c.ring.each(0, c.write)
 			}
