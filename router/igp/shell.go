@@ -13,7 +13,8 @@ import (
 // ErrNoFRR is wrapped where FRR's shell cannot be run or finds no daemon.
 var ErrNoFRR = errors.New("igp: FRR does not answer")
 
-// Shell asks FRR; it returns what the commands print, one after the other.
+// Shell asks FRR; Show returns what the command prints. That one daemon does not
+// run is such a text ("ospf6d is not running"), no error.
 type Shell interface {
 	Show(ctx context.Context, command string) ([]byte, error)
 }
@@ -37,6 +38,9 @@ func (v VTYSH) Show(ctx context.Context, command string) ([]byte, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
+	if err != nil && strings.Contains(stderr.String(), "is not running") {
+		return stderr.Bytes(), nil // one daemon, not FRR
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %v %s", ErrNoFRR, command, err, strings.TrimSpace(stderr.String()))
 	}

@@ -50,7 +50,7 @@ type Router struct {
 	dir     string
 	daemons []Daemon // zebra first
 	procs   map[Daemon]*netns.Process
-	config  string // applied last
+	config  string // all that was applied
 }
 
 // New prepares an FRR of zebra and the given daemons with its files in dir, in
@@ -170,6 +170,11 @@ func (r *Router) answering(d Daemon) error {
 
 // Apply adds lines of an integrated configuration to what the daemons have.
 func (r *Router) Apply(config string) error {
+	r.config += config
+	return r.load(config)
+}
+
+func (r *Router) load(config string) error {
 	path := filepath.Join(r.dir, "frr.conf")
 	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
 		return fmt.Errorf("frr: %w", err)
@@ -181,16 +186,15 @@ func (r *Router) Apply(config string) error {
 	if strings.Contains(out, "% ") || strings.Contains(out, "line ") {
 		return fmt.Errorf("frr: the configuration is refused:\n%s", out)
 	}
-	r.config = config
 	return nil
 }
 
-// Restart starts a daemon that has ended, with the configuration applied last.
+// Restart starts a daemon that has ended, with all that was applied.
 func (r *Router) Restart(d Daemon) error {
 	if err := r.Run(d); err != nil {
 		return err
 	}
-	return r.Apply(r.config)
+	return r.load(r.config)
 }
 
 // Stop ends a daemon in order; Restart may follow.
