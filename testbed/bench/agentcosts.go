@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -86,13 +88,7 @@ func idling(ctx context.Context, dc *scenario.DataCentre, d time.Duration) (*idl
 			return nil, err
 		}
 		h, _ := dc.Lab.Plan.Hypervisor(hv)
-		n := 0
-		err = captures[hv].Each(func(f capture.Frame) error {
-			if f.Protocol == capture.ProtocolMobility && f.Src == h.Locator.V6 {
-				n++
-			}
-			return nil
-		})
+		sent, err := sentBy(captures[hv], h.Locator.V6)
 		if err != nil {
 			return nil, err
 		}
@@ -101,10 +97,29 @@ func idling(ctx context.Context, dc *scenario.DataCentre, d time.Duration) (*idl
 			return nil, err
 		}
 		out.resident, out.heap = append(out.resident, m.all/megabyte), append(out.heap, m.private/megabyte)
-		out.sent = append(out.sent, float64(n)/took.Seconds())
+		out.sent = append(out.sent, sent)
 		out.cpu = append(out.cpu, 100*(used-before[hv]).Seconds()/took.Seconds())
 	}
 	return out, nil
+}
+
+// sentBy is the rate of a node's Mobility Headers on a link, to hundredths, from
+// the first to the last: where the watching begins and ends does not count.
+func sentBy(c *capture.Capture, self netip.Addr) (float64, error) {
+	n, first, last := 0, time.Duration(0), time.Duration(0)
+	err := c.Each(func(f capture.Frame) error {
+		if f.Protocol == capture.ProtocolMobility && f.Src == self {
+			if n++; n == 1 {
+				first = f.At
+			}
+			last = f.At
+		}
+		return nil
+	})
+	if n < 2 {
+		return 0, err
+	}
+	return math.Round(100*perSecond(n-1, last-first)) / 100, err
 }
 
 func pause(ctx context.Context, d time.Duration) error {
