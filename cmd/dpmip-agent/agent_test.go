@@ -34,8 +34,8 @@ func example(t *testing.T) *config {
 	dir := t.TempDir()
 	at := func(name string) strictconf.Path { return strictconf.Path(filepath.Join(dir, name)) }
 	cfg.StateDir, cfg.Socket, cfg.Region.Path = at("state"), at("agent.sock"), at("region")
+	cfg.Metrics, cfg.Report.Target, cfg.Device.BPFDir = "", "", at("bpf")
 	t.Cleanup(func() { _ = unix.Unmount(cfg.bpfDir(), unix.MNT_DETACH) }) // what the device leaves mounted
-	cfg.Metrics, cfg.Report.Target = "", ""
 	cfg.Timers.FirstRetry, cfg.Timers.Retry = strictconf.Duration(50*time.Millisecond), strictconf.Duration(50*time.Millisecond)
 	return &cfg
 }

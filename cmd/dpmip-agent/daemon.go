@@ -216,7 +216,8 @@ func (p *process) run(ctx context.Context) error {
 		task.Func("mobility transport", func(ctx context.Context) error {
 			return p.conn.Run(ctx, func(batch []registration.Inbound) { p.loop.Handle(ctx, batch) })
 		}),
-		admin.Socket(p.cfg.Socket.String(), p.control()))
+		admin.Socket(p.cfg.Socket.String(), p.control()),
+		task.Watchdog(func(ctx context.Context) error { _, err := p.loop.Contact(ctx); return err }))
 	if p.cfg.Metrics != "" {
 		tasks = append(tasks, admin.TCP(p.cfg.Metrics, nil, admin.Health(p.registry, p.doctor.Healthy)))
 	}

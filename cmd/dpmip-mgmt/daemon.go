@@ -143,6 +143,7 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}),
 		admin.Socket(d.cfg.Socket.String(), handler),
+		task.Watchdog(d.healthy),
 	}
 	if a := &d.cfg.Admin; a.Listen != "" {
 		conf, err := a.tls()

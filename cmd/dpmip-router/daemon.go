@@ -178,7 +178,8 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	tasks = append(tasks, d.borderTasks()...)
 	handler := d.adminHandler()
-	tasks = append(tasks, admin.Socket(d.cfg.Socket.String(), handler))
+	alive := func(ctx context.Context) error { _, err := d.server.Routes(ctx); return err }
+	tasks = append(tasks, admin.Socket(d.cfg.Socket.String(), handler), task.Watchdog(alive))
 	if a := &d.cfg.Admin; a.Listen != "" {
 		conf, err := a.tls()
 		if err != nil {
