@@ -257,23 +257,37 @@ func TestAnchorOutlivesAnAbortedReturn(t *testing.T) {
 }
 
 // An old address whose home serves the VM again drains by its deliveries.
-func TestHomeDrainsByDeliveries(t *testing.T) {
+// TestOldAddressesDrainByDeliveries: the serving hypervisor asks about every
+// old address that it delivers; where new connections are not redirected that
+// is only one that is at home here.
+func TestOldAddressesDrainByDeliveries(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
-	req := prepareDestination(3, renumber(mobility.PolicyRedirect), away6, old6)
-	req.Current = &mobility.SlotCount{V6: 1}
-	w.accepted("prepare", req)
-	w.command(activateVM)
-	w.reply(w.next("commit"), registration.Reply{Epoch: 3})
-	w.pass(50 * time.Second)
-	ask := w.next("may I")
-	if r := ask.Request; r.Lifetime != 0 || r.Epoch != 3 || len(r.Slots) != 1 || r.Slots[0] != old6 {
-		t.Errorf("may I: %+v", r)
+	for _, tc := range []struct {
+		policy mobility.NewConnections
+		want   []netip.Addr
+	}{
+		{mobility.PolicyRedirect, []netip.Addr{old6, away6}},
+		{mobility.PolicyDrop, []netip.Addr{old6}},
+	} {
+		t.Run(tc.policy.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			req := prepareDestination(3, renumber(tc.policy), away6, old6)
+			req.Current = &mobility.SlotCount{V6: 1}
+			w.accepted("prepare", req)
+			w.command(activateVM)
+			w.reply(w.next("commit"), registration.Reply{Epoch: 3})
+			w.pass(50 * time.Second)
+			ask := w.next("may I")
+			if r := ask.Request; r.Lifetime != 0 || r.Epoch != 3 || !slices.Equal(r.Slots, tc.want) {
+				t.Errorf("may I: %+v", r)
+			}
+			w.reply(ask, registration.Reply{})
+			w.goes(old6, haltest.ActDeliver, old6) // until M says so
+			w.accepted("drained", ending(3, mobility.PhaseCommit, tc.want...))
+			w.goes(old6, haltest.ActDrop, old6)
+		})
 	}
-	w.reply(ask, registration.Reply{})
-	w.goes(old6, haltest.ActDeliver, old6) // until M says so
-	w.accepted("drained", ending(3, mobility.PhaseCommit, old6))
-	w.goes(old6, haltest.ActDrop, old6)
 }
 
 func TestPlainMove(t *testing.T) {

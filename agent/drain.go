@@ -20,7 +20,8 @@ type drain struct {
 
 // draining gives the old addresses that may drain here, and the counters that
 // tell whether they are in use: at an anchor its redirects, at the serving
-// hypervisor the deliveries of old addresses that are at home here.
+// hypervisor the deliveries of old addresses: at their home, by a host route or
+// from a VM beside it they come past every redirect.
 func (c *Core) draining(v *vm) map[netip.Addr][]hwabstraction.RuleID {
 	out := make(map[netip.Addr][]hwabstraction.RuleID)
 	if l := v.Leaving; l != nil && l.Done {
@@ -30,7 +31,7 @@ func (c *Core) draining(v *vm) map[netip.Addr][]hwabstraction.RuleID {
 	}
 	if s := v.Serving; s != nil && s.Commit == nil && s.Registered && !s.Detaching {
 		for _, a := range s.Olds {
-			if c.addrs.home(a) {
+			if !s.Guarded || c.addrs.home(a) {
 				out[a] = []hwabstraction.RuleID{hwabstraction.DeliverID(a)}
 			}
 		}

@@ -18,14 +18,21 @@ func (c *Core) advance(b *Binding) {
 	c.advanceMove(b)
 }
 
-// drainOld finds old addresses that nobody redirects any more.
+// drainOld finds old addresses that nobody redirects any more and that nobody
+// uses where the VM is.
 func (c *Core) drainOld(b *Binding) {
 	for i := range b.Old {
 		o := &b.Old[i]
-		if o.State == OldLive && !b.redirected(o.Addr) && (o.Quiet || c.inv.Home(o.Addr) != b.Hypervisor) {
+		if o.State == OldLive && !b.redirected(o.Addr) && (o.Quiet || !c.direct(b, o.Addr)) {
 			o.State = OldUnrouted
 		}
 	}
+}
+
+// direct reports whether an old address reaches the VM without an anchor: at
+// its home, by host routes, or from VMs beside it.
+func (c *Core) direct(b *Binding, a netip.Addr) bool {
+	return c.inv.Home(a) == b.Hypervisor || b.Options.New == mobility.PolicyRedirect
 }
 
 // releaseOld, unless a move is open that has listed the address, goes from withdrawn routes to the release of the address.

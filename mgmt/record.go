@@ -59,8 +59,7 @@ func (s OldState) String() string {
 type OldAddress struct {
 	Addr  netip.Addr `json:"addr"`
 	State OldState   `json:"state"`
-	// Quiet: the serving hypervisor, which is the address's home, found it
-	// quiet.
+	// Quiet: the serving hypervisor found it quiet, after every anchor had.
 	Quiet bool `json:"quiet,omitempty"`
 }
 

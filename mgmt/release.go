@@ -21,7 +21,7 @@ func (c *Core) release(q *question) error {
 	}
 	switch {
 	case b.Hypervisor == q.host.Name && allOld(b, r.Slots):
-		return c.quietAtHome(q)
+		return c.quietServing(q)
 	case b.Hypervisor == q.host.Name:
 		return c.deregister(q)
 	}
@@ -150,16 +150,16 @@ func (c *Core) othersConfirmed(b *Binding, me string, a netip.Addr) error {
 	return nil
 }
 
-// quietAtHome notes that the serving hypervisor, the home of old addresses,
-// finds their delivery quiet.
-func (c *Core) quietAtHome(q *question) error {
+// quietServing notes that the serving hypervisor, when nobody redirects old
+// addresses to it any more, finds their delivery quiet.
+func (c *Core) quietServing(q *question) error {
 	r := &q.Request
 	if q.open != nil {
 		return notYetf("vm %s is moving, ask again", r.VM)
 	}
 	for _, a := range r.Slots {
-		if c.inv.Home(a) != q.host.Name {
-			return mobility.Refuse(mobility.StatusProhibited, "%s is not at home at %s", a, q.host.Name)
+		if q.b.redirected(a) { // what becomes of it shows here only afterwards
+			return notYetf("%s is redirected by others", a)
 		}
 		if err := c.othersConfirmed(q.b, q.host.Name, a); err != nil && q.b.old(a).State == OldLive {
 			return err
