@@ -49,6 +49,32 @@ FUZZTIME ?= 2m
 fuzz: ## longer fuzzing of everything that reads bytes from outside
 	sh scripts/fuzz.sh $(FUZZTIME)
 
+.PHONY: firmware
+firmware: ## the card's image and its update bundle into out/firmware/, the same bytes each time
+	$(GO) run ./cross/build firmware
+
+.PHONY: packages
+packages: ## .deb and .rpm for amd64 and arm64 into out/packages/
+	$(GO) run ./cross/build packages
+
+SIGNING_KEY ?=
+.PHONY: release
+release: ## everything that is shipped, with SBOMs and checksums, into out/release/; SIGNING_KEY=FILE signs it
+	$(GO) run ./cross/build release $(if $(SIGNING_KEY),-key $(SIGNING_KEY))
+
+.PHONY: firmware-check
+firmware-check: ## boot the image on an emulated card and update it: good, forged, old, crashing, hanging, cut
+	sh scripts/deps.sh firmware
+	sh scripts/kernel-arm64.sh
+	$(MAKE) --no-print-directory firmware
+	$(GO) run ./cross/build modules
+	DPMIP_FIRMWARE=1 $(GO) test ./testbed/qemu -run 'TestUpdates|TestPowerCut' -count 1 -v -timeout 30m
+
+.PHONY: release-check
+release-check: ## make the release twice, compare every byte, and install it
+	sh scripts/deps.sh firmware
+	DPMIP_RELEASE=1 $(GO) test ./cross/build -run TestRelease -count 1 -v -timeout 30m
+
 .PHONY: generate
 generate: ## regenerate eBPF objects and protobuf code; committed, and checked by make test
 	sh scripts/deps.sh generate

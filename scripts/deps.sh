@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages and Go modules that a make target needs, and says so.
-# usage: deps.sh demo|test|generate
+# usage: deps.sh demo|test|generate|firmware
 set -eu
 need=""
 want() { # command package
@@ -23,8 +23,15 @@ test | generate)
 		want bird bird2
 	fi
 	;;
+firmware)
+	want xz xz-utils
+	want cpio cpio
+	want dpkg-deb dpkg
+	want mke2fs e2fsprogs
+	want qemu-system-aarch64 qemu-system-arm
+	;;
 *)
-	echo "usage: $0 demo|test|generate" >&2
+	echo "usage: $0 demo|test|generate|firmware" >&2
 	exit 2
 	;;
 esac

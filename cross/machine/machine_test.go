@@ -151,7 +151,7 @@ via = "192.0.2.1"
 		t.Error(err)
 		return
 	}
-	h, err := netlink.NewHandle()
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		t.Error(err)
 		return
