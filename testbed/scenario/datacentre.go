@@ -42,6 +42,7 @@ type DataCentre struct {
 	ca      *authority
 	agents  map[string]dpmipv1connect.AgentServiceClient
 	daemons map[string]*daemon
+	ports   uint16 // given out by unusedPort
 }
 
 // daemon is one program at one node, as it is started again after a kill.

@@ -70,11 +70,14 @@ func (r *run) figures(ctx context.Context, rep *Report, m *move) (*result.Move, 
 	return x, nil
 }
 
-// addTraffic sums the sessions.
+// addTraffic sums the sessions that were open when the move began.
 func (r *run) addTraffic(x *result.Move, m *move) {
 	u, t := 0, 0
 	for _, name := range r.order {
 		s := r.sessions[name]
+		if u == len(m.start.udp) { // opened later
+			break
+		}
 		nu, nt := u+len(s.udp()), t+len(s.groups)
 		s.add(x, mark{m.start.udp[u:nu], m.start.tcp[t:nt]}, mark{m.end.udp[u:nu], m.end.tcp[t:nt]})
 		u, t = nu, nt

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/testbed/clock"
 	"github.com/dpmip/dpmip/testbed/result"
 	"github.com/dpmip/dpmip/testbed/topology"
@@ -134,7 +135,11 @@ func (r *run) all(ctx context.Context) (err error) {
 	hops := r.hops()
 	// All peers talk from the start: their connections are older than every move.
 	for _, h := range hops {
-		if err := r.talk(ctx, r.peerNode(h.from, h.to)); err != nil {
+		peer := r.peerNode(h.from, h.to)
+		if r.sessions[peer] != nil {
+			continue
+		}
+		if err := r.talk(ctx, peer, peer, r.o.PPS, r.o.TCP); err != nil {
 			return err
 		}
 	}
@@ -187,19 +192,25 @@ func (r *run) peerNode(from, to string) string {
 	return v.Name
 }
 
-// talk makes sure that there is traffic between the peer and the VM. Traffic
-// once begun goes on to the end of the run: no connection is ever opened anew.
-func (r *run) talk(ctx context.Context, peer string) error {
-	if r.sessions[peer] != nil {
-		return nil
-	}
-	s, err := openSession(ctx, r, peer, len(r.order))
+// talk begins traffic between a peer and the VM on its addresses of now. It
+// goes on to the end of the run: no connection is ever opened anew.
+func (r *run) talk(ctx context.Context, name, peer string, pps, connections int) error {
+	s, err := openSession(ctx, r, peer, len(r.order), pps, connections)
 	if err != nil {
 		return err
 	}
-	r.sessions[peer] = s
-	r.order = append(r.order, peer)
+	r.sessions[name] = s
+	r.order = append(r.order, name)
 	return nil
+}
+
+// talkAnew begins some more traffic where an earlier move has given the VM
+// other addresses: what is about to become old is in use, too.
+func (r *run) talkAnew(ctx context.Context, m *move) error {
+	if m.n == 1 || r.o.Addresses != mobility.AddressesRenumber {
+		return nil
+	}
+	return r.talk(ctx, fmt.Sprintf("%s, before move %d", m.peer, m.n), m.peer, max(r.o.PPS/5, 1), min(r.o.TCP, 2))
 }
 
 // mark is the moment of every session.

@@ -139,5 +139,5 @@ func (l *links) problems(m *move) []string {
 
 // local reports whether all the peers of a run are beside the destination.
 func (r *run) local(m *move) bool {
-	return !slices.ContainsFunc(r.order, func(peer string) bool { v, ok := r.dc.Lab.Plan.VM(peer); return !ok || v.Home != m.to })
+	return !slices.ContainsFunc(r.order, func(name string) bool { v, ok := r.dc.Lab.Plan.VM(r.sessions[name].peer); return !ok || v.Home != m.to })
 }

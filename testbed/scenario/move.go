@@ -84,6 +84,9 @@ func (r *run) move(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer m.newcomers.stop()
+	if err := r.talkAnew(ctx, m); err != nil {
+		return err
+	}
 	m.start = r.mark()
 	for _, s := range r.spoil.order(r.o.order()) {
 		if err := s.do(r, ctx, m); err != nil {

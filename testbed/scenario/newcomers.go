@@ -40,7 +40,7 @@ type newcomers struct {
 func (r *run) awaitNewcomers(ctx context.Context, m *move) (*newcomers, error) {
 	n := &newcomers{}
 	for _, fam := range r.o.families() {
-		to := netip.AddrPortFrom(ofFamily(r.slots, fam), portNew)
+		to := netip.AddrPortFrom(ofFamily(r.slots, fam), r.dc.unusedPort())
 		s, err := traffic.Serve(ctx, r.dc.Lab.Node(mover).NS, to)
 		if err != nil {
 			n.stop()
@@ -53,6 +53,13 @@ func (r *run) awaitNewcomers(ctx context.Context, m *move) (*newcomers, error) {
 		}
 	}
 	return n, nil
+}
+
+// unusedPort is one that nobody has ever used in this data centre: a flow of an
+// earlier run that has the same ports by chance would not be new.
+func (d *DataCentre) unusedPort() uint16 {
+	d.ports++
+	return portNew + d.ports%10000
 }
 
 // begin starts the tries.

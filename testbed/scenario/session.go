@@ -23,10 +23,10 @@ type session struct {
 const (
 	portUDP    = 7000
 	portTCP    = 7100
-	portNew    = 7200 // new connections, answered by a traffic.Service in the VM
 	portBig    = 7300 // fragmented datagrams
 	portFromVM = 7400 // connections that the VM opens
 	portIdle   = 7500 // connections that are used only after a move
+	portNew    = 8000 // new connections: this one and those after it
 )
 
 // Fragmented datagrams: their size, and how many a second at most.
@@ -37,12 +37,12 @@ const (
 
 // openSession starts traffic between the mover and the peer; index makes ports
 // and stream numbers unique in a run.
-func openSession(ctx context.Context, r *run, peer string, index int) (*session, error) {
+func openSession(ctx context.Context, r *run, peer string, index, pps, connections int) (*session, error) {
 	s := &session{peer: peer}
 	fams := r.o.families()
 	for i, fam := range fams {
 		off := uint16(index*len(fams) + i)
-		if err := s.openFamily(ctx, r, fam, off, share(r.o.TCP, len(fams), i)); err != nil {
+		if err := s.openFamily(ctx, r, fam, off, pps, share(connections, len(fams), i)); err != nil {
 			s.stop()
 			return nil, fmt.Errorf("scenario: traffic between %s and %s: %w", peer, mover, err)
 		}
@@ -59,13 +59,13 @@ func share(sum, n, i int) int {
 	return part
 }
 
-func (s *session) openFamily(ctx context.Context, r *run, fam int, off uint16, connections int) error {
+func (s *session) openFamily(ctx context.Context, r *run, fam int, off uint16, pps, connections int) error {
 	for _, c := range []struct {
 		into      *[]*traffic.Stream
 		id        uint32
 		pps, size int
 		port      uint16
-	}{{&s.streams, 1, r.o.PPS, 0, portUDP}, {&s.big, 1001, min(r.o.PPS, bigPPS), bigSize, portBig}} {
+	}{{&s.streams, 1, pps, 0, portUDP}, {&s.big, 1001, min(pps, bigPPS), bigSize, portBig}} {
 		st, err := traffic.OpenStream(traffic.StreamConfig{ID: c.id + uint32(off), PPS: c.pps, Size: c.size,
 			A: r.end(s.peer, fam, c.port+off), B: r.end(mover, fam, c.port+off)})
 		if err != nil {

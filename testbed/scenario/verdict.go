@@ -39,6 +39,9 @@ func (r *run) missing(m *move) (out []string) {
 	u := 0
 	for _, name := range r.order {
 		for _, st := range r.sessions[name].udp() {
+			if u == len(m.start.udp) {
+				return out
+			}
 			for _, x := range st.Missing(m.start.udp[u], m.end.udp[u], 3) {
 				from, to := st.Config().A.Addr, st.Config().B.Addr
 				if x.Direction == traffic.BToA {
@@ -65,7 +68,10 @@ func (r *run) problemsOf(m *move) []string {
 	if m.counted.packets == 0 {
 		add("the redirect at %s has counted nothing", m.from)
 	}
-	out = append(out, r.missing(m)...)
+	missing := r.missing(m)
+	if out = append(out, missing...); len(missing) > 0 {
+		add("%d fragments and other frames lost at a port where the VM was not", m.lost.Other)
+	}
 	_, broken := m.newcomers.judge(r.o.New)
 	for _, b := range broken {
 		add("%s", b)
