@@ -56,7 +56,7 @@ func refusedHere(w *world, status mobility.Status) {
 		w.t.Errorf("abort of the refused move: %v", err)
 	}
 	w.eventually("the source as it was", func() string {
-		if now := w.rules(m.from); !slices.Equal(w.current(now), w.current(before)) {
+		if now := w.rules(m.from); !slices.Equal(w.current(m.from, now), w.current(m.from, before)) {
 			return strings.Join(now, "\n")
 		}
 		return ""

@@ -205,7 +205,7 @@ func (w *world) snapshot() string {
 		fmt.Fprintf(&b, "%s at %s epoch %d mac %s move %q: %v %v %v\n", x.Vm, x.Hypervisor, x.Epoch, x.Mac, x.Move, x.Addresses, x.Anchors, x.Routes)
 	}
 	for _, h := range w.dc.Lab.Plan.Hypervisors {
-		fmt.Fprintf(&b, "%s:\n%s\n", h.Name, strings.Join(w.current(w.rules(h.Name)), "\n"))
+		fmt.Fprintf(&b, "%s:\n%s\n", h.Name, strings.Join(w.current(h.Name, w.rules(h.Name)), "\n"))
 	}
 	for _, r := range routers {
 		fmt.Fprintf(&b, "%s:\n%s\n", r, strings.Join(w.routes(r), "\n"))
