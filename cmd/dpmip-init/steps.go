@@ -134,8 +134,16 @@ func (s *system) openCard() {
 	})
 	s.sup = supervise.New(supervise.Config{
 		Starter: s.reaper, Output: s.out, Probe: s.agent.Probe, Grace: startGrace,
-		Event: func(e supervise.Event) { s.log.Printf("agent %d %s %s", e.PID, e.Kind, e.Detail) },
+		Event: s.event,
 	}, s.program(s.card.Boot()))
+}
+
+// event is what the supervisor reports.
+func (s *system) event(e supervise.Event) {
+	s.log.Printf("agent %d %s %s", e.PID, e.Kind, e.Detail)
+	if e.Kind == supervise.Ended || e.Kind == supervise.Failed {
+		s.card.Ended(e.Detail)
+	}
 }
 
 func (s *system) updateKeys() []ed25519.PublicKey {

@@ -19,6 +19,10 @@ import (
 // Agent is the name of the agent in a bundle.
 const Agent = "dpmip-agent"
 
+// maxEnds is how often an agent on trial may end by itself before it is given up
+// without waiting for the deadline.
+const maxEnds = 3
+
 // Runner runs one program at a time; Switch replaces it (the path of the agent).
 type Runner interface {
 	Switch(ctx context.Context, agent string) error
@@ -58,6 +62,8 @@ type Card struct {
 	starts  int
 	fuse    uint64 // as the store has it
 	refused *slots.Refusal
+	ends    int    // of the agent on trial, by itself
+	ended   string // how it did last
 }
 
 // ErrBusy is the answer while another update is under way.
@@ -149,6 +155,25 @@ func (c *Card) say(watch func(string), format string, args ...any) {
 	if watch != nil {
 		watch(text)
 	}
+}
+
+// Ended is to be called whenever the agent has ended: on trial it may not do so
+// often.
+func (c *Card) Ended(how string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends++
+	c.ended = how
+}
+
+// crashes says that the agent on trial has ended too often; "" = it has not.
+func (c *Card) crashes() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ends < maxEnds {
+		return ""
+	}
+	return fmt.Sprintf("it ended %d times: %s", c.ends, c.ended)
 }
 
 // begin takes the token; the function it returns gives it back.

@@ -165,6 +165,26 @@ func TestBadUpdatesAreTakenBack(t *testing.T) {
 	}
 }
 
+// TestACrashingUpdateIsTakenBackAtOnce does not wait for the deadline.
+func TestACrashingUpdateIsTakenBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := start(t, t.TempDir())
+		began, done := time.Now(), make(chan error)
+		go func() { done <- c.update(t, 1, "crashes") }()
+		for range maxEnds { // as the supervisor reports it
+			time.Sleep(time.Second)
+			c.Ended("ended with status 2")
+		}
+		err := <-done
+		if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "it ended 3 times: ended with status 2") {
+			t.Errorf("err = %v", err)
+		}
+		if d := time.Since(began); d > 6*time.Second { // virtual
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
 func TestRefusedWithoutASwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := start(t, t.TempDir())

@@ -103,7 +103,13 @@ func (c *Card) watch(ctx context.Context, watch func(string), before map[string]
 	defer tick.Stop()
 	var since time.Time
 	why, told := "it was never asked", ""
+	c.mu.Lock()
+	c.ends = 0 // the end of the one before was none of this one's
+	c.mu.Unlock()
 	for {
+		if bad := c.crashes(); bad != "" {
+			return bad
+		}
 		now, err := c.cfg.Doctor.Doctor(ctx)
 		if err == nil {
 			why = health.Fit(before, now)
