@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dpmip/dpmip/testbed/capture"
 	"github.com/dpmip/dpmip/testbed/topology"
 )
@@ -80,7 +82,7 @@ func (l *links) seen(link topology.Link) func(capture.Frame) error {
 	hv, access := link.B.Node, link.B.Name == topology.FabricPort && l.cards[link.B.Node] != nil
 	return func(f capture.Frame) error {
 		l.extra.Checked++
-		if f.Extra != "" {
+		if f.Extra != "" && !ours(f) {
 			note(&l.extra, f)
 		}
 		if !access || !f.Dst.IsValid() || capture.Signalling(f) {
@@ -94,6 +96,13 @@ func (l *links) seen(link topology.Link) func(capture.Frame) error {
 		}
 		return nil
 	}
+}
+
+// ours reports whether a datagram is one of the lab's own: its other port was
+// chosen by the kernel and may happen to be that of a tunnel.
+func ours(f capture.Frame) bool {
+	lab := func(p uint16) bool { return p >= portUDP && p < portNew+portsNew }
+	return f.Protocol == unix.IPPROTO_UDP && (lab(f.SrcPort) || lab(f.DstPort))
 }
 
 func (l *links) of(m *move) *sightings {

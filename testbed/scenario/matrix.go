@@ -101,8 +101,8 @@ func Matrix(ctx context.Context, o MatrixOptions) (passed, failed int, err error
 }
 
 type matrix struct {
-	o              *MatrixOptions
-	passed, failed int
+	o                       *MatrixOptions
+	passed, failed, repeats int
 }
 
 // note says what came of a cell.
@@ -114,6 +114,10 @@ func (m *matrix) note(name string, took time.Duration, problems []string) {
 		m.failed++
 		verdict = "FAILED"
 	}
+	m.say(verdict, name, took, problems)
+}
+
+func (m *matrix) say(verdict, name string, took time.Duration, problems []string) {
 	fmt.Fprintf(m.o.Out, "%s  %-58s %5.1f s\n", verdict, name, took.Seconds())
 	for _, p := range problems {
 		fmt.Fprintf(m.o.Out, "        %s\n", p)
@@ -136,20 +140,46 @@ func (m *matrix) site(ctx context.Context, s site) (err error) {
 			}
 		}
 		start := time.Now()
-		problems, err := x.run(ctx, dc)
+		problems, err := m.try(ctx, x, dc)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil {
-			problems = append(problems, err.Error())
+		if err != nil || len(problems) > 0 {
 			if cerr := dc.Close(); cerr != nil {
 				return cerr
 			}
 			dc = nil
 		}
+		if len(problems) > 0 && m.repeats < maxRepeats {
+			m.repeats++
+			m.say("again ", x.name, time.Since(start), problems)
+			if dc, err = Start(ctx, Settings{Bin: m.o.Bin, Seed: m.o.Seed, Attach: s.attach}); err != nil {
+				return err
+			}
+			if problems, err = m.try(ctx, x, dc); err != nil {
+				if cerr := dc.Close(); cerr != nil {
+					return cerr
+				}
+				dc = nil
+			}
+		}
 		m.note(x.name, time.Since(start), problems)
 	}
 	return nil
+}
+
+// maxRepeats is how many cells of a matrix may be run a second time, in a data
+// centre of their own. Both outcomes are printed; a cell that fails twice has
+// failed, and so has a matrix in which more cells fail once.
+const maxRepeats = 4
+
+// try runs one cell; an error of the run is a problem too.
+func (m *matrix) try(ctx context.Context, x trial, dc *DataCentre) ([]string, error) {
+	problems, err := x.run(ctx, dc)
+	if err != nil {
+		problems = append(problems, err.Error())
+	}
+	return problems, err
 }
 
 // trial is one thing to run in a data centre.

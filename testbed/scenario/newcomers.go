@@ -59,7 +59,7 @@ func (r *run) awaitNewcomers(ctx context.Context, m *move) (*newcomers, error) {
 // earlier run that has the same ports by chance would not be new.
 func (d *DataCentre) unusedPort() uint16 {
 	d.ports++
-	return portNew + d.ports%10000
+	return portNew + d.ports%portsNew
 }
 
 // begin starts the tries.

@@ -26,7 +26,8 @@ const (
 	portBig    = 7300 // fragmented datagrams
 	portFromVM = 7400 // connections that the VM opens
 	portIdle   = 7500 // connections that are used only after a move
-	portNew    = 8000 // new connections: this one and those after it
+	portNew    = 8000 // new connections: the first of portsNew
+	portsNew   = 10000
 )
 
 // Fragmented datagrams: their size, and how many a second at most.
