@@ -130,6 +130,8 @@ func (l Loop) Run(ctx context.Context) error {
 	defer timer.Stop()
 	audit := time.NewTicker(s.resync)
 	defer audit.Stop()
+	pace := NewPace()
+	defer pace.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,9 +139,11 @@ func (l Loop) Run(ctx context.Context) error {
 		case f := <-s.work:
 			f(time.Now())
 		case <-s.changed:
-			s.refresh(ctx)
+			pace.Ask(time.Now())
 		case <-audit.C:
-			s.refresh(ctx)
+			pace.Ask(time.Now())
+		case <-pace.Due():
+			pace.Do(func() { s.refresh(ctx) })
 		case <-timer.C:
 			s.step(ctx, time.Now(), Tick{})
 		}

@@ -125,6 +125,8 @@ func (b *Border) Run(ctx context.Context) error {
 	close(b.ready)
 	audit := time.NewTicker(b.resync)
 	defer audit.Stop()
+	pace := router.NewPace()
+	defer pace.Stop()
 	prune := time.NewTimer(b.cfg.restartTime())
 	defer prune.Stop()
 	for {
@@ -134,9 +136,11 @@ func (b *Border) Run(ctx context.Context) error {
 		case <-b.wake:
 			b.work(time.Now())
 		case <-b.changed:
-			b.refresh()
+			pace.Ask(time.Now())
 		case <-audit.C:
-			b.refresh()
+			pace.Ask(time.Now())
+		case <-pace.Due():
+			pace.Do(b.refresh)
 		case <-prune.C:
 			b.pruneFamilies(true)
 		case f := <-b.ask:

@@ -71,3 +71,32 @@ func median(ds []time.Duration) time.Duration {
 }
 
 func ratio(a, b []time.Duration) float64 { return float64(median(a)) / float64(median(b)) }
+
+// TestReachOfTheBorder measures the border router alone: Request to the far
+// border's kernel over dpmip-router's own BGP, one host route and many.
+func TestReachOfTheBorder(t *testing.T) {
+	if !*long {
+		t.Skip("a measurement: run with -long")
+	}
+	b := openBorder(t, "max_routes = 20000", borderRoles, farBorder)
+	b.protocol = igp.BGP
+	b.established()
+	var add, gone []time.Duration
+	for i := range 25 {
+		a := b.vm(10 + i)
+		add = append(add, b.reach(func() { b.set(2, hour, a) }, i, true))
+		gone = append(gone, b.reach(func() { b.set(3, 0, a) }, i, false))
+	}
+	t.Logf("border add: %v; delete: %v", median(add), median(gone))
+	all := b.vms(100, many())
+	start := time.Now()
+	b.set(2, hour, all...)
+	last, err := b.seen.AwaitAll(b.ctx, all, true)
+	b.must(err)
+	announced := last.Sub(start)
+	start = time.Now()
+	b.set(3, 0, all...)
+	last, err = b.seen.AwaitAll(b.ctx, all, false)
+	b.must(err)
+	t.Logf("border: %d host routes announced in %v, withdrawn in %v", len(all), announced, last.Sub(start))
+}
