@@ -51,7 +51,12 @@ func (s *Service) AttachVM(ctx context.Context, r *connect.Request[dpmipv1.Attac
 	return connect.NewResponse(&dpmipv1.AttachVMResponse{Vm: vm(a.VM)}), nil
 }
 
-// ReleaseVM arms the VM's redirect.
+// releaseSettle is how long a release waits after arming before it answers: what
+// was decided for the VM before the redirect acted is still on its way through
+// the kernel's queues then, and reaches the VM while its port is there.
+const releaseSettle = 2 * time.Millisecond
+
+// ReleaseVM arms the VM's redirect, and lets what was decided before arrive.
 func (s *Service) ReleaseVM(ctx context.Context, r *connect.Request[dpmipv1.ReleaseVMRequest]) (*connect.Response[dpmipv1.ReleaseVMResponse], error) {
 	id, err := mobility.ParseVMID(r.Msg.Vm)
 	if err != nil {
@@ -60,6 +65,12 @@ func (s *Service) ReleaseVM(ctx context.Context, r *connect.Request[dpmipv1.Rele
 	a, err := s.Loop.Command(ctx, func(c agent.CommandID) agent.Event { return agent.Release{ID: c, VM: id} })
 	if err != nil {
 		return nil, refusal(err)
+	}
+	settled := time.NewTimer(releaseSettle)
+	defer settled.Stop()
+	select {
+	case <-settled.C:
+	case <-ctx.Done(): // the caller has gone; the redirect is armed all the same
 	}
 	return connect.NewResponse(&dpmipv1.ReleaseVMResponse{Epoch: uint32(a.Epoch), ArmedNs: unixNano(a.ArmedAt), TookNs: a.Took.Nanoseconds()}), nil
 }
