@@ -94,6 +94,9 @@ func (s *system) serve() ending {
 		part("supervisor", s.sup.Run)
 		part("boot", s.reportBoot)
 		part("trial", s.card.Resume)
+		if s.cfg.Metrics != "" {
+			part("metrics", s.metrics(s.cfg.Metrics))
+		}
 	}
 	s.startPayload(bg)
 	how := s.wait()

@@ -141,7 +141,13 @@ func (s *system) openCard() {
 // event is what the supervisor reports.
 func (s *system) event(e supervise.Event) {
 	s.log.Printf("agent %d %s %s", e.PID, e.Kind, e.Detail)
-	if e.Kind == supervise.Ended || e.Kind == supervise.Failed {
+	switch e.Kind {
+	case supervise.Started:
+		s.card.Count(card.AgentStarts)
+	case supervise.Unhealthy:
+		s.card.Count(card.AgentUnhealthy)
+	case supervise.Ended, supervise.Failed:
+		s.card.Count(card.AgentEnds)
 		s.card.Ended(e.Detail)
 	}
 }

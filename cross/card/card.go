@@ -53,8 +53,9 @@ type Config struct {
 
 // Card is the state of updates. Methods may be called concurrently.
 type Card struct {
-	cfg  Config
-	busy chan struct{} // holds a token while an update or trial is under way
+	cfg    Config
+	counts counts
+	busy   chan struct{} // holds a token while an update or trial is under way
 
 	mu      sync.Mutex // guards what follows
 	choice  slots.Choice
@@ -82,6 +83,7 @@ func (c *Card) Boot() string {
 		return func(f bundle.File) (io.WriteCloser, error) { return create(filepath.Join(dir, string(s)), f) }
 	})
 	for _, p := range choice.Problems {
+		c.Count(SlotProblems)
 		c.cfg.Log("slot passed over: %v", p)
 	}
 	path := c.cfg.Image

@@ -204,8 +204,48 @@ func TestRefusedWithoutASwitch(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		if n := c.Counted(Refused); n != 3 {
+			t.Errorf("%d refusals were counted", n)
+		}
 		if d := cmp.Diff([]string{"good image", "good 5"}, c.w.history); d != "" {
 			t.Errorf("the agent was touched (-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestCorruptSlotIsSaidAndCounted damages the running slot's file: the next start
+// runs the image's own agent, says why, and takes an update.
+func TestCorruptSlotIsSaidAndCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		c := start(t, dir)
+		if err := c.update(t, 1, "good 1"); err != nil {
+			t.Fatal(err)
+		}
+		file := dir + "/a.bundle"
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-20] ^= 0xff
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c = start(t, dir)
+		if c.w.running != "good image" || c.Counted(SlotProblems) != 1 {
+			t.Errorf("running %q, %d problems counted", c.w.running, c.Counted(SlotProblems))
+		}
+		if err := c.update(t, 2, "good 2"); err != nil {
+			t.Errorf("the next update: %v", err)
+		}
+		var text strings.Builder
+		if err := c.WriteMetrics(&text); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"\ndpmip_init_slot_problems_total 1\n", "\ndpmip_init_updates_confirmed_total 1\n", "\ndpmip_init_fuse 2\n", `{slot="b",release="v2",version="2"} 1`, "\ndpmip_init_trial 0\n"} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("no %q in:\n%s", want, text.String())
+			}
 		}
 	})
 }

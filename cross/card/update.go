@@ -33,6 +33,7 @@ func (c *Card) Update(ctx context.Context, r io.Reader, watch func(string)) erro
 	c.say(watch, "reading and checking the bundle")
 	m, slot, err := c.cfg.Store.Install(r, running)
 	if err != nil {
+		c.Count(Refused)
 		return err
 	}
 	c.say(watch, "version %d (%s) is in slot %s, starting it", m.Version, m.Release, slot)
@@ -90,6 +91,7 @@ func (c *Card) judge(ctx context.Context, watch func(string), before map[string]
 	c.choice.Trial = false
 	c.mu.Unlock()
 	c.remember()
+	c.Count(Confirmed)
 	c.say(watch, "confirmed")
 	return nil
 }
@@ -141,6 +143,7 @@ func (c *Card) watch(ctx context.Context, watch func(string), before map[string]
 
 // back runs another agent, the one from before, and says so.
 func (c *Card) back(ctx context.Context, watch func(string), agent, why string) error {
+	c.Count(TakenBack)
 	c.say(watch, "returning: %s", why)
 	if err := c.cfg.Runner.Switch(ctx, agent); err != nil {
 		return fmt.Errorf("%w: %s (and the return: %w)", ErrUnfit, why, err)

@@ -17,6 +17,8 @@ type Config struct {
 	Links    []Link   `toml:"link"`
 	Routes   []Route  `toml:"route"`
 
+	Metrics string `toml:"metrics"` // address of PID 1's own; "" = none
+
 	Agent    Agent    `toml:"agent"`
 	Update   Update   `toml:"update"`
 	Watchdog Watchdog `toml:"watchdog"`
