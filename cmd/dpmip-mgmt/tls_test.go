@@ -135,8 +135,10 @@ func TestMutualTLS(t *testing.T) {
 	if err := agent.ReportMove(t.Context(), vm, 2, &v1.HolderReport{Hypervisor: "hv-b", Role: "destination"}); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("an agent reports for another: %v", err)
 	}
+	// With TLS 1.3 the client is through before the server has looked at its
+	// certificate: it hears of the alert, or only that the connection has ended.
 	stranger := connectTo(other.issue("operator"))
-	if _, err := stranger.ListMoves(t.Context(), connect.NewRequest(&v1.ListMovesRequest{})); connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "tls") {
+	if _, err := stranger.ListMoves(t.Context(), connect.NewRequest(&v1.ListMovesRequest{})); err == nil || connect.IsWireError(err) { // an answer of the server
 		t.Errorf("a certificate of another authority: %v", err)
 	}
 }
