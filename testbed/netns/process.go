@@ -78,6 +78,25 @@ func (p *Process) Signal(s os.Signal) error {
 	return err
 }
 
+// Freeze sends SIGSTOP and returns once every thread of the process stands
+// still: the signal alone would leave it time for one more thing. Signal with
+// SIGCONT lets it go on; a process that has ended is no error.
+func (p *Process) Freeze() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ECHILD):
+			return nil
+		}
+		return err
+	}
+}
+
 // Kill sends SIGKILL and waits: the crash of a daemon.
 func (p *Process) Kill() error {
 	if err := p.Signal(syscall.SIGKILL); err != nil {

@@ -82,7 +82,7 @@ const routeProtocol = 201
 func withdrawEarly(_ context.Context, r *run, m *move) error {
 	h, _ := r.dc.Lab.Plan.Hypervisor(m.to)
 	daemon := r.dc.daemons[h.Router].process
-	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
+	if err := daemon.Freeze(); err != nil {
 		return err
 	}
 	r.undo = append(r.undo, func() error { return daemon.Signal(syscall.SIGCONT) })

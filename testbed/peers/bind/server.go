@@ -171,7 +171,7 @@ func (s *Server) Kill() error { return s.proc.Kill() }
 
 // Freeze stops the process where it is: its sockets still accept, nothing
 // answers. Thaw lets it go on.
-func (s *Server) Freeze() error { return s.proc.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() error { return s.proc.Freeze() }
 
 // Thaw ends Freeze.
 func (s *Server) Thaw() error { return s.proc.Signal(syscall.SIGCONT) }
