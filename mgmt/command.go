@@ -129,6 +129,9 @@ func (c *Core) mayPrepare(b *Binding, to string, o mobility.MoveOptions) error {
 	if err := c.inv.MayMove(b.VM, b.Hypervisor, to); err != nil {
 		return err
 	}
+	if err := c.inv.MayLeave(b.VM, addrs, b.Hypervisor, to); err != nil {
+		return err
+	}
 	return mayHold(b, h, o)
 }
 

@@ -86,6 +86,10 @@ func (c *Core) plainMove(q *question) error {
 	if err := c.inv.MayMove(r.VM, from, q.host.Name); err != nil {
 		return err
 	}
+	live, _ := q.b.live()
+	if err := c.inv.MayLeave(r.VM, live, from, q.host.Name); err != nil {
+		return err
+	}
 	o := r.Move
 	if !r.HasMove() {
 		o = c.inv.Policy.Defaults

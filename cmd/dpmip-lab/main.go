@@ -39,7 +39,8 @@ func root() *cobra.Command {
 	run.AddCommand(
 		scenarioCommand("hot-move", "move a VM A -> B -> C -> A under traffic, and say what each move cost", scenario.HotMove, scenario.Defaults()),
 		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()),
-		scenarioCommand("idle", "move a VM with TCP connections that conntrack has forgotten", scenario.Idle, scenario.Defaults()))
+		scenarioCommand("idle", "move a VM with TCP connections that conntrack has forgotten", scenario.Idle, scenario.Defaults()),
+		interDC())
 	c.AddCommand(run, matrix(), sabotage(), list(), benchmark(), up(), down(), shell())
 	return c
 }

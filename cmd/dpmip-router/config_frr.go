@@ -7,13 +7,14 @@ import (
 
 // frrTable is [frr]: the FRR beside which a default router runs.
 type frrTable struct {
-	Protocols []string            `toml:"protocols"`
-	Ranges    []strictconf.Prefix `toml:"ranges"`
-	ISISTag   string              `toml:"isis_tag"`
-	ASN       uint32              `toml:"asn"`
-	Metric    uint32              `toml:"metric"`
-	VTYSH     string              `toml:"vtysh"`
-	SocketDir strictconf.Path     `toml:"socket_dir"`
+	Protocols  []string            `toml:"protocols"`
+	Ranges     []strictconf.Prefix `toml:"ranges"`
+	Interfaces []string            `toml:"interfaces"`
+	ISISTag    string              `toml:"isis_tag"`
+	ASN        uint32              `toml:"asn"`
+	Metric     uint32              `toml:"metric"`
+	VTYSH      string              `toml:"vtysh"`
+	SocketDir  strictconf.Path     `toml:"socket_dir"`
 }
 
 // options reads the table; nil where there is none.
@@ -21,7 +22,7 @@ func (t *frrTable) options() (*igp.Options, error) {
 	if len(t.Protocols) == 0 {
 		return nil, nil
 	}
-	o := &igp.Options{Ranges: prefixes(t.Ranges), ISISTag: t.ISISTag, ASN: t.ASN, Metric: t.Metric}
+	o := &igp.Options{Ranges: prefixes(t.Ranges), Interfaces: t.Interfaces, ISISTag: t.ISISTag, ASN: t.ASN, Metric: t.Metric}
 	for _, s := range t.Protocols {
 		p, err := igp.ParseProtocol(s)
 		if err != nil {

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -31,6 +32,37 @@ func (i *Inventory) MayMove(vm mobility.VMID, from, to string) *mobility.StatusE
 		}
 	}
 	return mobility.Refuse(mobility.StatusProhibited, "no policy rule lets vm %s move from %s to %s", vm, from, to)
+}
+
+// MayLeave says whether a VM with these addresses may move between two
+// hypervisors: connections of an address behind a NAT box end where the box does
+// not see the VM, so such a VM stays in its site (draft section 9).
+func (i *Inventory) MayLeave(vm mobility.VMID, addrs []netip.Addr, from, to string) *mobility.StatusError {
+	a, b := i.siteOf(from), i.siteOf(to)
+	if a == b {
+		return nil
+	}
+	for _, x := range addrs {
+		if s := i.Sites[a]; s != nil && within(s.NAT, x) {
+			return mobility.Refuse(mobility.StatusProhibited, "%s of vm %s is behind the NAT box of site %s, and %s is in %s: its connections would end (move it inside %s only)",
+				x, vm, a, to, siteName(b), a)
+		}
+	}
+	return nil
+}
+
+func (i *Inventory) siteOf(hypervisor string) string {
+	if h := i.Hypervisors[hypervisor]; h != nil {
+		return h.Site
+	}
+	return ""
+}
+
+func siteName(s string) string {
+	if s == "" {
+		return "no site"
+	}
+	return "site " + s
 }
 
 func matchName(list []string, name string) bool {

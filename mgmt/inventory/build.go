@@ -28,8 +28,11 @@ type claim struct {
 func build(f *file, src *strictconf.Source) (*Inventory, error) {
 	b := builder{src: src, spis: map[uint32]string{}, inv: &Inventory{
 		Hypervisors: map[string]*Hypervisor{}, Routers: map[string]*Router{},
-		VMs: map[mobility.VMID]*VM{}, locators: map[netip.Addr]string{},
+		VMs: map[mobility.VMID]*VM{}, Sites: map[string]*Site{}, locators: map[netip.Addr]string{},
 	}}
+	if err := b.sites(f.Sites); err != nil {
+		return nil, err
+	}
 	for i := range f.Hypervisors {
 		if err := b.hypervisor(fmt.Sprintf("hypervisor[%d]", i), &f.Hypervisors[i]); err != nil {
 			return nil, err
@@ -48,6 +51,24 @@ func build(f *file, src *strictconf.Source) (*Inventory, error) {
 	return b.inv, nil
 }
 
+func (b *builder) sites(tables []siteTable) error {
+	for i, t := range tables {
+		at := fmt.Sprintf("site[%d]", i)
+		switch {
+		case t.Name == "":
+			return b.src.Errorf(at+".name", "is empty")
+		case b.inv.Sites[t.Name] != nil:
+			return b.src.Errorf(at+".name", "%q is used twice", t.Name)
+		}
+		s := &Site{Name: t.Name}
+		for _, p := range t.NAT {
+			s.NAT = append(s.NAT, p.Prefix)
+		}
+		b.inv.Sites[t.Name] = s
+	}
+	return nil
+}
+
 func (b *builder) hypervisor(at string, t *hypervisorTable) error {
 	locators, err := b.peer(at, t.Name, t.Locators)
 	if err != nil {
@@ -57,7 +78,10 @@ func (b *builder) hypervisor(at string, t *hypervisorTable) error {
 	if err != nil {
 		return err
 	}
-	h := &Hypervisor{Name: t.Name, Locators: locators, Router: t.Router, Keys: keys}
+	h := &Hypervisor{Name: t.Name, Locators: locators, Router: t.Router, Site: t.Site, Keys: keys}
+	if t.Site != "" && b.inv.Sites[t.Site] == nil {
+		return b.src.Errorf(at+".site", "no site is called %q", t.Site)
+	}
 	for i, p := range t.Ranges {
 		if err := b.claim(fmt.Sprintf("%s.ranges[%d]", at, i), p.Prefix); err != nil {
 			return err

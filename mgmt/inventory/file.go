@@ -9,6 +9,7 @@ import (
 type file struct {
 	Hypervisors []hypervisorTable `toml:"hypervisor"`
 	Routers     []routerTable     `toml:"router"`
+	Sites       []siteTable       `toml:"site"`
 	VMs         []vmTable         `toml:"vm"`
 	Policy      policyTable       `toml:"policy"`
 	Lifetimes   lifetimeTable     `toml:"lifetimes"`
@@ -21,7 +22,13 @@ type hypervisorTable struct {
 	Ranges   []strictconf.Prefix `toml:"ranges"`
 	Pools    []strictconf.Prefix `toml:"pools"`
 	Router   string              `toml:"router"`
+	Site     string              `toml:"site"`
 	Keys     []keyTable          `toml:"keys"`
+}
+
+type siteTable struct {
+	Name string              `toml:"name,required"`
+	NAT  []strictconf.Prefix `toml:"nat"`
 }
 
 type routerTable struct {

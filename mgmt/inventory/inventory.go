@@ -13,6 +13,7 @@ type Inventory struct {
 	Hypervisors map[string]*Hypervisor
 	Routers     map[string]*Router
 	VMs         map[mobility.VMID]*VM
+	Sites       map[string]*Site
 	Policy      Policy
 	Lifetimes   Lifetimes
 	Timers      Timers
@@ -34,7 +35,16 @@ type Hypervisor struct {
 	Ranges   []netip.Prefix // VM addresses whose home it is
 	Pools    []netip.Prefix // delivery addresses
 	Router   string         // its default router, "" = none known
+	Site     string         // its data centre, "" = the only one
 	Keys     []Key
+}
+
+// Site is one data centre.
+type Site struct {
+	Name string
+	// NAT are the prefixes that the site's NAT box hides. Its connections live in
+	// the box, so a VM with an address of them cannot leave the site.
+	NAT []netip.Prefix
 }
 
 // Locator is where messages to the hypervisor go.

@@ -136,6 +136,46 @@ func TestMayMoveAndRegister(t *testing.T) {
 	}
 }
 
+// TestMayLeave: what the site's NAT box hides stays in the site; everything
+// else may go, also where only one side is in a site.
+func TestMayLeave(t *testing.T) {
+	t.Parallel()
+	text := `
+[[site]]
+name = "dc1"
+nat = ["172.16.0.0/12", "fd00::/8"]
+[[site]]
+name = "dc2"
+`
+	for _, h := range []struct{ name, site string }{{"a", "dc1"}, {"b", "dc1"}, {"c", "dc2"}, {"d", ""}} {
+		text += fmt.Sprintf("[[hypervisor]]\nname = %q\nlocators = [\"2001:db8:%s::1\"]\n", h.name, h.name)
+		if h.site != "" {
+			text += fmt.Sprintf("site = %q\n", h.site)
+		}
+	}
+	inv := mustParse(t, text)
+	for _, tc := range []struct {
+		from, to, addr string
+		want           string
+	}{
+		{"a", "b", "172.16.1.5", ""},
+		{"a", "c", "10.1.1.5", ""},
+		{"a", "c", "172.16.1.5", "172.16.1.5 of vm vm1@dc1 is behind the NAT box of site dc1, and c is in site dc2"},
+		{"a", "c", "fd00::5", "fd00::5 of vm vm1@dc1 is behind the NAT box of site dc1"},
+		{"a", "d", "172.16.1.5", "d is in no site"},
+		{"c", "a", "172.16.1.5", ""}, // dc2 has no NAT box that would know of it
+		{"d", "a", "172.16.1.5", ""},
+	} {
+		err := inv.MayLeave(mobility.NAI("vm1@dc1"), []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr(tc.addr)}, tc.from, tc.to)
+		switch {
+		case tc.want == "" && err != nil, tc.want != "" && err == nil:
+			t.Errorf("%s -> %s with %s: %v, want %q", tc.from, tc.to, tc.addr, err, tc.want)
+		case err != nil && (err.Status != mobility.StatusProhibited || !strings.Contains(err.Error(), tc.want)):
+			t.Errorf("%s -> %s with %s: status %v, %v; want 129, %q", tc.from, tc.to, tc.addr, err.Status, err, tc.want)
+		}
+	}
+}
+
 // TestErrorsNameFileAndLine: each row replaces one line of the good file.
 func TestErrorsNameFileAndLine(t *testing.T) {
 	t.Parallel()
@@ -147,6 +187,9 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 		"name of another":          {`name = "s2"`, `name = "a"`, "i.toml:29: router[3].name: \"a\" is used twice"},
 		"no locator":               {`["2001:db8:b::1"]`, `[]`, "i.toml:12: hypervisor[1].locators: is empty"},
 		"link-local locator":       {`"2001:db8:b::1"`, `"fe80::1"`, "i.toml:12: hypervisor[1].locators[0]: fe80::1 cannot be a locator"},
+		"unknown site":             {`router = "tb"`, `site = "dc9"`, "i.toml:13: hypervisor[1].site: no site is called \"dc9\""},
+		"site without a name":      {`router = "tb"`, "router = \"tb\"\n[[site]]\nname = \"\"", "site[0].name: is empty"},
+		"site twice":               {`router = "tb"`, "router = \"tb\"\n[[site]]\nname = \"x\"\n[[site]]\nname = \"x\"", "site[1].name: \"x\" is used twice"},
 		"unknown router":           {`router = "tb"`, `router = "tx"`, "i.toml:13: hypervisor[1].router: no router is called \"tx\""},
 		"unknown uplink":           {`uplinks = ["s1"]`, `uplinks = ["sx"]`, "i.toml:23: router[1].uplinks[0]: no router is called \"sx\""},
 		"own uplink":               {`uplinks = ["s1"]`, `uplinks = ["tb"]`, "router[1].uplinks[0]: \"tb\" cannot be its own uplink"},

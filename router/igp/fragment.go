@@ -48,9 +48,14 @@ type Options struct {
 	Protocols []Protocol
 	// Ranges hold the VMs' addresses; only host routes inside go on. A family
 	// without one: all of its host routes.
-	Ranges  []netip.Prefix
-	ISISTag string // the name of "router isis"; empty: "DC"
-	ASN     uint32 // of "router bgp"
+	Ranges []netip.Prefix
+	// Interfaces are those whose host routes go on; empty: all. Where the
+	// management node tells more than one router of a fabric, only routes towards
+	// the own hypervisors may: a route that leads back into the fabric, announced
+	// from here, would draw traffic in a circle.
+	Interfaces []string
+	ISISTag    string // the name of "router isis"; empty: "DC"
+	ASN        uint32 // of "router bgp"
 	// Metric is set on the routes where it is not 0.
 	Metric uint32
 }
@@ -117,11 +122,20 @@ func (o *Options) filter(b *strings.Builder, word, list, name string) {
 		}
 		fmt.Fprintf(b, "%s prefix-list %s seq %d permit %s ge %d\n", word, list, 5*(i+1), p, p.Addr().BitLen())
 	}
-	fmt.Fprintf(b, "route-map %s permit 10\n match %s address prefix-list %s\n", name, word, list)
-	if o.Metric != 0 {
-		fmt.Fprintf(b, " set metric %d\n", o.Metric)
+	interfaces := o.Interfaces
+	if len(interfaces) == 0 {
+		interfaces = []string{""}
 	}
-	b.WriteString("exit\n")
+	for i, dev := range interfaces {
+		fmt.Fprintf(b, "route-map %s permit %d\n match %s address prefix-list %s\n", name, 10+i, word, list)
+		if dev != "" {
+			fmt.Fprintf(b, " match interface %s\n", dev)
+		}
+		if o.Metric != 0 {
+			fmt.Fprintf(b, " set metric %d\n", o.Metric)
+		}
+		b.WriteString("exit\n")
+	}
 }
 
 func (o *Options) ranges(v4 bool) []netip.Prefix {

@@ -159,6 +159,32 @@ func TestVTYSH(t *testing.T) {
 	}
 }
 
+// TestFragmentOfInterfaces: one clause for each interface, and each has the
+// prefix list too.
+func TestFragmentOfInterfaces(t *testing.T) {
+	t.Parallel()
+	o := &Options{Protocols: []Protocol{OSPF2}, Ranges: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, Interfaces: []string{"h0", "h1"}}
+	want := `ip prefix-list DPMIP-HOSTS4 seq 5 permit 10.9.0.0/16 ge 32
+route-map DPMIP4 permit 10
+ match ip address prefix-list DPMIP-HOSTS4
+ match interface h0
+exit
+route-map DPMIP4 permit 11
+ match ip address prefix-list DPMIP-HOSTS4
+ match interface h1
+exit
+router ospf
+ redistribute kernel route-map DPMIP4
+ timers throttle spf 0 50 500
+ timers throttle lsa all 0
+ timers lsa min-arrival 0
+exit
+`
+	if diff := cmp.Diff(want, o.Fragment()); diff != "" {
+		t.Errorf("Fragment (-want +got):\n%s", diff)
+	}
+}
+
 func TestFragmentHoldsWhatWasAsked(t *testing.T) {
 	t.Parallel()
 	o := &Options{Protocols: []Protocol{OSPF3, BGP}, ASN: 65001, Metric: 7,

@@ -75,11 +75,11 @@ quarantine  = "{{.Drain}}"
 admin_socket = "{{.Dir}}/router.sock"
 locators = {{list .Locators}}
 log_level = "debug"
-
+{{.Top}}
 [[management]]
 locator = "{{.Mgmt}}"
 keys = [{ send = {{.Keys.ToMgmt}}, receive = {{.Keys.ToPeer}}, key = "hex:{{.Keys.Secret}}" }]
-` + timers + `{{end}}
+` + timers + `{{.Tables}}{{end}}
 
 {{define "inventory"}}[policy]
 tickets = true
@@ -89,13 +89,19 @@ allow_unknown_vms = false
 binding = "{{.Lifetime}}"
 quarantine = "{{.Drain}}"
 ` + timers + `
+{{range .Sites}}
+[[site]]
+name = "{{.Name}}"
+nat = {{list .NAT}}
+{{end}}
 {{range .Hypervisors}}
 [[hypervisor]]
 name = "{{.Name}}"
 locators = {{list .Locators}}
-ranges = {{list .Range.Both}}
+ranges = {{list .Ranges}}
 pools = {{list .Pool.Both}}
 router = "{{.Router}}"
+{{if .Site}}site = "{{.Site}}"{{end}}
 keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Keys.Secret}}" }]
 {{end}}
 {{range .Routers}}
@@ -170,17 +176,26 @@ type routerConfig struct {
 	Locators []netip.Addr
 	Mgmt     netip.Addr
 	Keys     pairKeys
+
+	Top, Tables string // further keys of the top level, and tables
 }
 
 type inventoryConfig struct {
+	Sites           []inventorySite
 	Hypervisors     []inventoryHypervisor
 	Routers         []inventoryRouter
 	VMs             []topology.VM
 	Lifetime, Drain string
 }
 
+// inventorySite is a data centre and what lies behind its NAT box.
+type inventorySite struct {
+	Name string
+	NAT  []netip.Prefix
+}
+
 type inventoryHypervisor struct {
-	topology.Hypervisor
+	*topology.Hypervisor
 	Locators []netip.Addr
 	Keys     pairKeys
 }
@@ -188,7 +203,5 @@ type inventoryHypervisor struct {
 type inventoryRouter struct {
 	topology.Router
 	Locators []netip.Addr
-	Role     string
-	Uplinks  []string
 	Keys     pairKeys
 }

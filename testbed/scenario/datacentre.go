@@ -31,6 +31,11 @@ type Settings struct {
 	Drain    time.Duration     // how long a redirect must be quiet; 0 = 500 ms
 	Extra    map[string]string // lines added to a node's agent configuration
 	Underlay int               // family of the only locators: 4 signals over UDP 5436; 0 = both, signalling over protocol 135
+
+	plan   *topology.Plan                             // nil = the standard one
+	fabric func(context.Context, *DataCentre) error   // what else runs, before the programs; nil = nothing
+	roles  func(topology.Router) (top, tables string) // lines added to a router's configuration; nil = none
+	sites  []inventorySite
 }
 
 // DataCentre is a lab with the programs running in it.
@@ -60,7 +65,7 @@ func Start(ctx context.Context, s Settings) (*DataCentre, error) {
 	if s.Drain == 0 {
 		s.Drain = 500 * time.Millisecond
 	}
-	lab, err := topology.Up(topology.Options{Prefix: s.Prefix})
+	lab, err := topology.Up(topology.Options{Prefix: s.Prefix, Plan: s.plan})
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +91,11 @@ func (d *DataCentre) start(ctx context.Context) error {
 	var err error
 	if d.ca, err = newAuthority(); err != nil {
 		return err
+	}
+	if d.set.fabric != nil {
+		if err := d.set.fabric(ctx, d); err != nil {
+			return err
+		}
 	}
 	for _, step := range []func(context.Context) error{d.startMgmt, d.startRouters, d.startAgents} {
 		if err := step(ctx); err != nil {
@@ -132,16 +142,12 @@ func (d *DataCentre) reportsTo() netip.AddrPort {
 
 func (d *DataCentre) startMgmt(context.Context) error {
 	p := &d.Lab.Plan
-	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String()}
+	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites}
 	for i, h := range p.Hypervisors {
-		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{h, d.locators(h.Locator), keysFor(i, h.Name, d.set.Seed)})
+		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{&h, d.locators(h.Locator), keysFor(i, h.Name, d.set.Seed)})
 	}
 	for i, r := range p.Routers {
-		x := inventoryRouter{Router: r, Locators: d.signalling(r.Locator), Role: "tor", Uplinks: []string{topology.Spine}, Keys: keysFor(100+i, r.Name, d.set.Seed)}
-		if r.Name == topology.Spine {
-			x.Role, x.Uplinks = "spine", nil
-		}
-		inv.Routers = append(inv.Routers, x)
+		inv.Routers = append(inv.Routers, inventoryRouter{Router: r, Locators: d.signalling(r.Locator), Keys: keysFor(100+i, r.Name, d.set.Seed)})
 	}
 	dir := d.Lab.Node(topology.Mgmt).Dir
 	if _, err := write(dir, "inventory.toml", "inventory", inv); err != nil {
@@ -161,7 +167,11 @@ func (d *DataCentre) startMgmt(context.Context) error {
 func (d *DataCentre) startRouters(context.Context) error {
 	for i, r := range d.Lab.Plan.Routers {
 		dir := d.Lab.Node(r.Name).Dir
-		path, err := write(dir, "router.toml", "router", routerConfig{Dir: dir, Locators: d.signalling(r.Locator), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(100+i, r.Name, d.set.Seed)})
+		var top, tables string
+		if d.set.roles != nil {
+			top, tables = d.set.roles(r)
+		}
+		path, err := write(dir, "router.toml", "router", routerConfig{Top: top, Tables: tables, Dir: dir, Locators: d.signalling(r.Locator), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(100+i, r.Name, d.set.Seed)})
 		if err != nil {
 			return err
 		}
@@ -190,7 +200,7 @@ func (d *DataCentre) startAgents(context.Context) error {
 		path, err := write(dir, "agent.toml", "agent", agentConfig{
 			Name: h.Name, Dir: dir, Report: "https://" + d.reportsTo().String(), TLS: files, Attach: attach, Fabric: topology.FabricPort,
 			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(),
-			Locators: d.locators(h.Locator), Ranges: h.Range.Both(), Pools: h.Pool.Both(), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(i, h.Name, d.set.Seed)})
+			Locators: d.locators(h.Locator), Ranges: h.Ranges(), Pools: h.Pool.Both(), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(i, h.Name, d.set.Seed)})
 		if err != nil {
 			return err
 		}

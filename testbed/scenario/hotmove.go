@@ -155,7 +155,7 @@ type hop struct{ from, to string }
 
 // hops is the way round, from where the VM is.
 func (r *run) hops() (out []hop) {
-	at := 0
+	at, ring := 0, r.o.round()
 	for i, h := range ring {
 		if h == r.at {
 			at = i
@@ -180,7 +180,7 @@ func (r *run) peerNode(from, to string) string {
 	case PeerDestination:
 		at = to
 	case PeerThird:
-		for _, h := range ring {
+		for _, h := range r.o.round() {
 			if h != from && h != to {
 				at = h
 			}

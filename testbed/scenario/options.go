@@ -40,8 +40,10 @@ type Options struct {
 	Bin string    // directory of the programs
 	Out io.Writer // the timeline, as it happens
 
-	scenario string // name in the result; "" = hot-move
-	steps    []step // of a move; nil = the usual ones
+	scenario string    // name in the result; "" = hot-move
+	steps    []step    // of a move; nil = the usual ones
+	ring     []string  // hypervisors, the way round; nil = A, B, C
+	two      *TwoSites // where the run is in two data centres
 }
 
 // Defaults is a translated move with kept IPv6 addresses.
@@ -96,6 +98,14 @@ func (o *Options) families() []int {
 
 // ring is the way round: A, B, C, A, ...
 var ring = []string{topology.HVA, topology.HVB, topology.HVC}
+
+// round is the way round of this run.
+func (o *Options) round() []string {
+	if o.ring == nil {
+		return ring
+	}
+	return o.ring
+}
 
 func (o *Options) name() string {
 	if o.scenario == "" {

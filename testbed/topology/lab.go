@@ -110,6 +110,9 @@ func (l *Lab) makeNodes() error {
 	for _, r := range l.Plan.Routers {
 		names, forwards[r.Name] = append(names, r.Name), true
 	}
+	for _, name := range l.Plan.Transit {
+		names, forwards[name] = append(names, name), true
+	}
 	for _, h := range l.Plan.Hypervisors {
 		names, forwards[h.Name] = append(names, h.Name), true
 	}
@@ -204,7 +207,11 @@ func (l *Lab) makeGuest(v VM) error {
 }
 
 func (l *Lab) makeRoutes() error {
-	for node, routes := range l.Plan.staticRoutes() {
+	all := l.Plan.Routes
+	if all == nil {
+		all = l.Plan.staticRoutes()
+	}
+	for node, routes := range all {
 		for _, r := range routes {
 			if err := l.Node(node).AddRoute(r); err != nil {
 				return err

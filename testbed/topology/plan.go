@@ -56,11 +56,21 @@ func (d DualPrefix) Both() []netip.Prefix { return []netip.Prefix{d.V6, d.V4} }
 // Hypervisor is one hypervisor of the plan.
 type Hypervisor struct {
 	Name      string
-	Router    string     // its ToR
-	Locator   Dual       // its Proxy-CoA
-	Aggregate DualPrefix // what the fabric routes to it
-	Range     DualPrefix // addresses of VMs at home here
-	Pool      DualPrefix // delivery addresses
+	Router    string       // its ToR
+	Locator   Dual         // its Proxy-CoA
+	Aggregate DualPrefix   // what the fabric routes to it
+	Range     DualPrefix   // addresses of VMs at home here
+	Pool      DualPrefix   // delivery addresses
+	Private   netip.Prefix // addresses of VMs behind the site's NAT box; invalid = none
+	Site      string       // "" = there is only one
+}
+
+// Ranges lists all addresses of VMs at home here.
+func (h *Hypervisor) Ranges() []netip.Prefix {
+	if h.Private.IsValid() {
+		return append(h.Range.Both(), h.Private)
+	}
+	return h.Range.Both()
 }
 
 // VM is one VM of the plan.
@@ -77,6 +87,9 @@ type Router struct {
 	Name     string
 	Locator  Dual // on its loopback
 	Distance int
+	Role     string   // tor, spine or border
+	Uplinks  []string // neighbours upwards
+	Site     string   // "" = there is only one
 }
 
 // Link is a point-to-point link of the fabric.
@@ -97,6 +110,12 @@ type Plan struct {
 	VMs         []VM
 	Links       []Link
 	Mgmt, CN    Dual
+
+	// Transit are nodes that forward and run no program of ours.
+	Transit []string
+	// Routes are each node's static routes; nil = what follows from Links, read
+	// as a tree from its root down.
+	Routes map[string][]Route
 }
 
 // Hypervisor finds a hypervisor by name.
@@ -136,9 +155,9 @@ func Standard() Plan {
 		Mgmt: dual("2001:db8:ff::1", "10.255.0.1"),
 		CN:   dual("2001:db8:cafe::10", "192.0.2.10"),
 		Routers: []Router{
-			{ToRA, dual("2001:db8:0:a::1", "10.0.10.1"), 1},
-			{ToRB, dual("2001:db8:0:b::1", "10.0.11.1"), 1},
-			{Spine, dual("2001:db8:0:f::1", "10.0.15.1"), 2},
+			{Name: ToRA, Locator: dual("2001:db8:0:a::1", "10.0.10.1"), Distance: 1, Role: "tor", Uplinks: []string{Spine}},
+			{Name: ToRB, Locator: dual("2001:db8:0:b::1", "10.0.11.1"), Distance: 1, Role: "tor", Uplinks: []string{Spine}},
+			{Name: Spine, Locator: dual("2001:db8:0:f::1", "10.0.15.1"), Distance: 2, Role: "spine"},
 		},
 		Links: []Link{
 			{end(Spine, ToRA, "2001:db8:0:1::1/64", "10.0.1.1/24"), end(ToRA, "up0", "2001:db8:0:1::2/64", "10.0.1.2/24")},
@@ -151,17 +170,21 @@ func Standard() Plan {
 		p.addHypervisor(h.name, h.letter, h.tor, i+1)
 	}
 	for i, home := range []string{HVA, HVA, HVB, HVC} {
-		n := i + 1
-		net, _ := p.Hypervisor(home)
-		host := n * 10
-		p.VMs = append(p.VMs, VM{
-			Name: fmt.Sprintf("vm%d", n), ID: fmt.Sprintf("vm%d@dc1.example", n), Home: home,
-			MAC: []byte{0x52, 0x54, 0x00, 0x00, 0x00, byte(n)},
-			Addr: dual(fmt.Sprintf("%s%d", net.Range.V6.Addr(), host),
-				fmt.Sprintf("10.%d.1.%d", net.Range.V4.Addr().As4()[1], host)),
-		})
+		p.addVM(i+1, home)
 	}
 	return p
+}
+
+// addVM adds VM n at home at a hypervisor.
+func (p *Plan) addVM(n int, home string) {
+	h, _ := p.Hypervisor(home)
+	host := n * 10
+	p.VMs = append(p.VMs, VM{
+		Name: fmt.Sprintf("vm%d", n), ID: fmt.Sprintf("vm%d@dc1.example", n), Home: home,
+		MAC: []byte{0x52, 0x54, 0x00, 0x00, 0x00, byte(n)},
+		Addr: dual(fmt.Sprintf("%s%d", h.Range.V6.Addr(), host),
+			fmt.Sprintf("10.%d.1.%d", h.Range.V4.Addr().As4()[1], host)),
+	})
 }
 
 func (p *Plan) addHypervisor(name, letter, tor string, n int) {

@@ -1,0 +1,173 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/testbed/clock"
+	"github.com/dpmip/dpmip/testbed/peers/bird"
+	"github.com/dpmip/dpmip/testbed/peers/frr"
+	"github.com/dpmip/dpmip/testbed/topology"
+)
+
+// fabric is the routing of the two data centres: an FRR at each router, a BIRD
+// at the provider and at the third site, rules at the borders.
+type fabric struct {
+	dc      *DataCentre
+	frr     map[string]*frr.Router
+	birds   map[string]*bird.Router
+	clients map[string]dpmipv1connect.RouterServiceClient
+}
+
+// TwoSites is a pair of data centres that are up; see topology.InterDC.
+type TwoSites struct {
+	*DataCentre
+	fabric *fabric
+	// Up is how long it took until everything reached everything.
+	Up time.Duration
+}
+
+// StartTwoSites brings up both data centres, the provider and the third site,
+// and waits until the routing has settled. Bin, Seed and Attach of the settings
+// count.
+func StartTwoSites(ctx context.Context, s Settings) (*TwoSites, error) {
+	begin := clock.Now()
+	plan := topology.InterDC()
+	f := &fabric{frr: map[string]*frr.Router{}, birds: map[string]*bird.Router{}, clients: map[string]dpmipv1connect.RouterServiceClient{}}
+	s.plan, s.fabric = &plan, f.start
+	s.roles = func(r topology.Router) (top, tables string) {
+		if r.Role == "border" {
+			return aboveFRR, borderTables(&plan, r)
+		}
+		return aboveFRR, ""
+	}
+	for _, name := range []string{topology.Site1, topology.Site2} {
+		s.sites = append(s.sites, inventorySite{name, []netip.Prefix{topology.NAT}})
+	}
+	dc, err := Start(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	t := &TwoSites{DataCentre: dc, fabric: f}
+	if err := f.settled(ctx); err != nil {
+		return nil, errors.Join(dc.withLogs(err), dc.Close())
+	}
+	t.Up = clock.Now() - begin
+	return t, nil
+}
+
+// start starts what routes. The routers come up side by side: most of their
+// start is waiting.
+func (f *fabric) start(_ context.Context, dc *DataCentre) error {
+	f.dc = dc
+	p := &dc.Lab.Plan
+	for _, r := range p.Routers {
+		x, err := frr.New(dc.Lab.Node(r.Name).NS, filepath.Join(dc.Lab.Set.Dir(), "frr-"+r.Name), frr.OSPF2, frr.OSPF3)
+		if err != nil {
+			return err
+		}
+		f.frr[r.Name] = x
+		if r.Role == "border" {
+			if err := f.edge(r.Name, edgeRules(p)); err != nil {
+				return err
+			}
+		}
+	}
+	for name, config := range map[string]string{topology.Provider: providerConfig(p), topology.Third: thirdConfig(p)} {
+		x, err := bird.New(dc.Lab.Node(name).NS, filepath.Join(dc.Lab.Set.Dir(), "bird-"+name), config)
+		if err != nil {
+			return err
+		}
+		f.birds[name] = x
+	}
+	return f.startAll(p)
+}
+
+func (f *fabric) startAll(p *topology.Plan) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(p.Routers))
+	for i, r := range p.Routers {
+		wg.Go(func() { errs[i] = f.frr[r.Name].Start(frrConfig(p, r)) })
+	}
+	var birds []error
+	for _, x := range f.birds {
+		birds = append(birds, x.Start())
+	}
+	wg.Wait()
+	return errors.Join(append(errs, birds...)...)
+}
+
+// edge loads nft rules at a node.
+func (f *fabric) edge(node, rules string) error {
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := f.dc.Lab.Node(node).NS.Run(cmd); err != nil {
+		return fmt.Errorf("scenario: nft at %s: %w\n%s", node, err, out.String())
+	}
+	return nil
+}
+
+// settlePatience is how long the routing may take to settle.
+const settlePatience = 30 * time.Second
+
+// settled waits until every router has a way to every locator, to the
+// management node and out, until all BGP sessions are up, and until the provider
+// and the third site know where the VMs are at home.
+func (f *fabric) settled(ctx context.Context) error {
+	deadline := clock.Now() + settlePatience
+	for {
+		missing, err := f.unsettled(ctx)
+		if err != nil || missing == "" {
+			return err
+		}
+		if clock.Now() > deadline {
+			return fmt.Errorf("scenario: the routing has not settled after %v: %s", settlePatience, missing)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("scenario: the routing has not settled: %s: %w", missing, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// unsettled names something that is missing; "" = nothing.
+func (f *fabric) unsettled(ctx context.Context) (string, error) {
+	p := &f.dc.Lab.Plan
+	targets := append(p.Mgmt.Both(), p.CN.Both()...)
+	for _, h := range p.Hypervisors {
+		targets = append(targets, h.Locator.Both()...)
+	}
+	for _, r := range p.Routers {
+		targets = append(targets, r.Locator.Both()...)
+	}
+	for _, r := range p.Routers {
+		for _, a := range targets {
+			if _, err := f.dc.Lab.Node(r.Name).NS.Netlink().RouteGet(net.IP(a.AsSlice())); err != nil {
+				return fmt.Sprintf("%s has no way to %s", r.Name, a), nil
+			}
+		}
+	}
+	for _, node := range []string{topology.Provider, topology.Third} {
+		for _, v := range p.VMs[:3] {
+			for _, a := range v.Addr.Both() {
+				r, err := f.lookup(node, a)
+				if err != nil || r.Prefix.Bits() == 0 {
+					return fmt.Sprintf("%s does not know where %s is at home", node, a), nil
+				}
+			}
+		}
+	}
+	return f.sessionsDown(ctx)
+}

@@ -1,0 +1,164 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/dpmip/dpmip/router/igp"
+	"github.com/dpmip/dpmip/testbed/topology"
+)
+
+// What follows is the configuration of the two data centres' FRRs; docs/fabric.md
+// shows it. One IGP spans both and the link between them.
+
+// ospfLink is a link to another router; %s is its name.
+const ospfLink = `interface %s
+ ipv6 ospf6 area 0
+ ipv6 ospf6 network point-to-point
+ ipv6 ospf6 hello-interval 1
+ ipv6 ospf6 dead-interval 4
+ ip ospf area 0
+ ip ospf network point-to-point
+ ip ospf hello-interval 1
+ ip ospf dead-interval 4
+exit
+`
+
+// ospfStub is a network that is told of and where no router is: the loopback,
+// the management node's.
+const ospfStub = `interface %s
+ ipv6 ospf6 area 0
+ ipv6 ospf6 passive
+ ip ospf area 0
+ ip ospf passive
+exit
+`
+
+// ospfRouter is every router's; %s is its router id.
+const ospfRouter = `router ospf6
+ ospf6 router-id %[1]s
+ timers throttle spf 0 50 500
+ timers lsa min-arrival 0
+exit
+router ospf
+ ospf router-id %[1]s
+ timers throttle spf 0 50 500
+ timers throttle lsa all 0
+ timers lsa min-arrival 0
+exit
+`
+
+// ospfWayOut is the borders': the way to everything else.
+const ospfWayOut = `router ospf6
+ default-information originate always
+exit
+router ospf
+ default-information originate always
+exit
+`
+
+// toldHosts keeps the IGP's host routes of VMs out of the kernels of routers
+// that the management node tells: it has an order, the IGP has none. What the
+// IGP carries is for the routers that it does not tell.
+const toldHosts = `route-map DPMIP-TOLD6 deny 10
+ match ipv6 address prefix-list DPMIP-HOSTS6
+exit
+route-map DPMIP-TOLD6 permit 20
+exit
+route-map DPMIP-TOLD4 deny 10
+ match ip address prefix-list DPMIP-HOSTS4
+exit
+route-map DPMIP-TOLD4 permit 20
+exit
+ipv6 protocol ospf6 route-map DPMIP-TOLD6
+ip protocol ospf route-map DPMIP-TOLD4
+`
+
+// ospfAggregates lets a ToR tell of its hypervisors' prefixes, which are static
+// routes of its kernel, too.
+const ospfAggregates = `route-map DPMIP6 permit 900
+ match ipv6 address prefix-list AGGREGATES6
+exit
+route-map DPMIP4 permit 900
+ match ip address prefix-list AGGREGATES4
+exit
+`
+
+// hostLists are the lists of what is a VM's host route; igp.Options.Fragment
+// brings them where host routes go on.
+func hostLists(ranges []netip.Prefix) string {
+	var b strings.Builder
+	for i, p := range ranges {
+		word, list := "ipv6", "DPMIP-HOSTS6"
+		if p.Addr().Is4() {
+			word, list = "ip", "DPMIP-HOSTS4"
+		}
+		fmt.Fprintf(&b, "%s prefix-list %s seq %d permit %s ge %d\n", word, list, 5*(i+1), p, p.Addr().BitLen())
+	}
+	return b.String()
+}
+
+// frrConfig is what the FRR of a router of the plan runs.
+func frrConfig(p *topology.Plan, r topology.Router) string {
+	var b strings.Builder
+	var hypervisors []string
+	own, other := p.LinksOf(r.Name)
+	fmt.Fprintf(&b, ospfStub, "lo")
+	for i, e := range own {
+		_, router := p.Router(other[i].Node)
+		switch {
+		case router:
+			fmt.Fprintf(&b, ospfLink, e.Name)
+		case other[i].Node == topology.Mgmt:
+			fmt.Fprintf(&b, ospfStub, e.Name)
+		case e.Name != topology.OutPort:
+			hypervisors = append(hypervisors, e.Name)
+		}
+	}
+	fmt.Fprintf(&b, ospfRouter, r.Locator.V4)
+	switch r.Role {
+	case "border":
+		b.WriteString(ospfWayOut + hostLists(vmRanges(p)))
+	case "tor":
+		b.WriteString(torFragment(p, hypervisors).Fragment())
+		b.WriteString(ospfAggregates + aggregateLists(p, r.Name))
+	default:
+		b.WriteString(hostLists(vmRanges(p)))
+	}
+	b.WriteString(toldHosts)
+	return b.String()
+}
+
+// torFragment is what dpmip-router at a ToR generates for its FRR.
+func torFragment(p *topology.Plan, ports []string) *igp.Options {
+	return &igp.Options{Protocols: []igp.Protocol{igp.OSPF3, igp.OSPF2}, Ranges: vmRanges(p), Interfaces: ports}
+}
+
+func aggregateLists(p *topology.Plan, tor string) string {
+	var b strings.Builder
+	n := 0
+	for i := range p.Hypervisors {
+		if p.Hypervisors[i].Router != tor {
+			continue
+		}
+		for _, a := range p.Hypervisors[i].Aggregates() {
+			word, list := "ipv6", "AGGREGATES6"
+			if a.Addr().Is4() {
+				word, list = "ip", "AGGREGATES4"
+			}
+			n++
+			fmt.Fprintf(&b, "%s prefix-list %s seq %d permit %s\n", word, list, 5*n, a)
+		}
+	}
+	return b.String()
+}
+
+// vmRanges are all addresses of VMs, of all sites, but for those behind NAT
+// boxes: they have host routes inside their site only.
+func vmRanges(p *topology.Plan) (out []netip.Prefix) {
+	for i := range p.Hypervisors {
+		out = append(out, p.Hypervisors[i].Range.Both()...)
+	}
+	return out
+}
