@@ -183,3 +183,11 @@ type Device interface {
 	// Close lets go of the device and leaves every rule acting.
 	Close() error
 }
+
+// Fencer is a Device that can tell when the packets judged before a call are
+// on their way no more: it is asked after Arm, before the VM's port goes. It
+// may be called while other goroutines use the device. An error means that it
+// cannot tell; a device whose pipeline is empty in microseconds needs no fence.
+type Fencer interface {
+	Fence(ctx context.Context) error
+}

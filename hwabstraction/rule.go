@@ -96,7 +96,8 @@ func (n NewFlows) String() string { return [...]string{"redirect", "drop", "reje
 // To where To differs from Address, else unmodified towards Locator. It acts
 // only while its group is armed. Packets larger than PathMTU (0: the MTU of
 // the route) are answered with Packet Too Big / Fragmentation Needed quoting
-// Address, without the agent. Hop limit is decremented.
+// Address, without the agent. Hop limit is decremented. Later fragments go where
+// the first one went, also when that was to the VM before the group was armed.
 type Redirect struct {
 	Stamp   Stamp
 	Address netip.Addr

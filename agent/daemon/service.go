@@ -51,10 +51,14 @@ func (s *Service) AttachVM(ctx context.Context, r *connect.Request[dpmipv1.Attac
 	return connect.NewResponse(&dpmipv1.AttachVMResponse{Vm: vm(a.VM)}), nil
 }
 
-// releaseSettle is how long a release waits after arming before it answers: what
-// was decided for the VM before the redirect acted is still on its way through
-// the kernel's queues then, and reaches the VM while its port is there.
-const releaseSettle = 2 * time.Millisecond
+// After arming, what was decided for the VM before the redirect acted is still on
+// its way through the queues, and reaches the VM while its port is there: a
+// release answers once the device says that it is through, and waits releaseSettle
+// where the device cannot tell within fenceLimit.
+const (
+	releaseSettle = 2 * time.Millisecond
+	fenceLimit    = 250 * time.Millisecond
+)
 
 // ReleaseVM arms the VM's redirect, and lets what was decided before arrive.
 func (s *Service) ReleaseVM(ctx context.Context, r *connect.Request[dpmipv1.ReleaseVMRequest]) (*connect.Response[dpmipv1.ReleaseVMResponse], error) {
@@ -66,13 +70,28 @@ func (s *Service) ReleaseVM(ctx context.Context, r *connect.Request[dpmipv1.Rele
 	if err != nil {
 		return nil, refusal(err)
 	}
+	s.passThrough(ctx)
+	return connect.NewResponse(&dpmipv1.ReleaseVMResponse{Epoch: uint32(a.Epoch), ArmedNs: unixNano(a.ArmedAt), TookNs: a.Took.Nanoseconds()}), nil
+}
+
+// passThrough returns when what was judged before has passed. If the caller goes
+// meanwhile, the redirect is armed all the same.
+func (s *Service) passThrough(ctx context.Context) {
+	if f, ok := s.Worker.hands.Device.(hwabstraction.Fencer); ok {
+		limited, cancel := context.WithTimeout(ctx, fenceLimit)
+		defer cancel()
+		err := f.Fence(limited)
+		if err == nil {
+			return
+		}
+		s.Worker.log.Warn("cannot tell when the queues are empty, waiting a moment instead", "error", err, "wait", releaseSettle)
+	}
 	settled := time.NewTimer(releaseSettle)
 	defer settled.Stop()
 	select {
 	case <-settled.C:
-	case <-ctx.Done(): // the caller has gone; the redirect is armed all the same
+	case <-ctx.Done():
 	}
-	return connect.NewResponse(&dpmipv1.ReleaseVMResponse{Epoch: uint32(a.Epoch), ArmedNs: unixNano(a.ArmedAt), TookNs: a.Took.Nanoseconds()}), nil
 }
 
 // ActivateVM releases the hold and starts the COMMIT.

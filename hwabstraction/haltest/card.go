@@ -28,6 +28,7 @@ type card struct {
 	egress map[string]int        // Egress rules, by port
 	seen   map[tuple]bool        // flows that VMs had part in, as conntrack would know them
 	frags  map[fragment]decision // verdicts for later fragments
+	begun  map[fragment]decision // datagrams whose first fragment was delivered
 }
 
 // entry is one rule in the table.
@@ -62,7 +63,7 @@ func newCard(p Plan) *card {
 		groups: map[hwabstraction.Stamp]*group{},
 		limits: map[hwabstraction.Stamp]hwabstraction.HoldLimit{},
 		drops:  hwabstraction.Drops{}, out: map[string][][]byte{}, egress: map[string]int{},
-		seen: map[tuple]bool{}, frags: map[fragment]decision{},
+		seen: map[tuple]bool{}, frags: map[fragment]decision{}, begun: map[fragment]decision{},
 	}
 	if p.Ports != nil {
 		c.ports = map[string]bool{}

@@ -13,6 +13,7 @@ var forwardChecks = []check{
 	{name: "a UDP checksum of zero stays zero", needs: redirects, run: checkZeroChecksum},
 	{name: "fragments are redirected whole", needs: redirects, run: checkFragments},
 	{name: "fragments are delivered whole", run: checkFragmentsHere},
+	{name: "fragments follow the first that was delivered before arming", needs: redirects, run: checkFragmentsAcross},
 	{name: "the hop limit falls", needs: redirects, run: checkHopLimit},
 	{name: "a packet too big is answered for its old address", needs: redirects, run: checkTooBig},
 	{name: "a host route to a locator beats an unreachable prefix", run: checkHostRoute},
@@ -114,6 +115,25 @@ func checkFragmentsHere(s *stand) {
 	s.put(s.deliverHere(1, st))
 	s.activate(st)
 	s.expectFragments(s.vm[0], spec{dst: s.old(1)}, s.sendFragments(spec{dst: s.here(1)}))
+}
+
+// A datagram is in two halves, before and after arming; the next one, though its
+// identification is the same, is redirected whole.
+func checkFragmentsAcross(s *stand) {
+	here, next := owner(1, 1), owner(1, 2)
+	s.put(s.deliverOld(1, here), s.redirect(1, next))
+	s.activate(here)
+	whole := build(s, spec{src: s.peer, dst: s.old(1), body: body(0, 4000)})
+	sent, _ := parse(whole)
+	for i, piece := range split(whole, 1400) {
+		s.packetFromFabric(piece)
+		if i == 0 {
+			s.counted(s.deliverOld(1, here).ID(), 1)
+			s.arm(next)
+		}
+	}
+	s.expectFragments(s.vm[0], spec{dst: s.old(1)}, sent)
+	s.expectFragments(s.fabric, spec{dst: s.there(1)}, s.sendFragments(spec{dst: s.old(1)}))
 }
 
 func checkHopLimit(s *stand) {

@@ -79,11 +79,28 @@ func (c *card) forward(h header) {
 	if c.trapFor(h) {
 		return
 	}
-	d := c.decide(h.dst)
+	d := c.follow(h, c.decide(h.dst))
 	if d.Act == ActRedirect && !c.lawful(h, d) {
 		return
 	}
 	c.carry(h, d)
+}
+
+// follow lets the later fragments of a datagram follow the first, where that was
+// delivered before a redirect acted.
+func (c *card) follow(h header, d Decision) Decision {
+	switch key := h.fragmentKey(); {
+	case h.whole:
+	case !h.first && d.Act == ActRedirect:
+		if begun, ok := c.begun[key]; ok {
+			return begun
+		}
+	case h.first && d.Act == ActDeliver:
+		c.begun[key] = d
+	case h.first:
+		delete(c.begun, key)
+	}
+	return d
 }
 
 // count notes a packet for a rule.

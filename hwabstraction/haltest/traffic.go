@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"runtime"
+	"time"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 )
@@ -153,6 +155,17 @@ func (s *stand) counter(id hwabstraction.RuleID) hwabstraction.Counter {
 	c, err := s.dev.Counters(s.Context(), []hwabstraction.RuleID{id})
 	s.do("Counters", err)
 	return c[id]
+}
+
+// counted waits until a rule has taken n packets.
+func (s *stand) counted(id hwabstraction.RuleID, n uint64) {
+	s.Helper()
+	for end := time.Now().Add(patience); s.counter(id).Packets < n; {
+		if time.Now().After(end) {
+			s.Fatalf("%v has taken %d packets after %v, want %d", id, s.counter(id).Packets, patience, n)
+		}
+		runtime.Gosched()
+	}
 }
 
 // to is the spec of every packet to one address.

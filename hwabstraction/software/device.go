@@ -62,7 +62,10 @@ type Device struct {
 	tasks  sync.WaitGroup
 }
 
-var _ hwabstraction.Device = (*Device)(nil)
+var (
+	_ hwabstraction.Device = (*Device)(nil)
+	_ hwabstraction.Fencer = (*Device)(nil)
+)
 
 // Open loads the programs, adopts what an earlier process left below
 // cfg.BPFDir, and puts the programs on the fabric ports. It touches no

@@ -71,7 +71,7 @@ static __always_inline int restored(struct __sk_buff *skb, struct pkt *p, struct
 	if (!(g->state & INST_ACTIVE) && (g->state & INST_RETURNING)) {
 		if (c.red && c.red_group)
 			return redirect(skb, p, c.red, c.red_group);
-		return deliver(skb, g);
+		return deliver(skb, p, g);
 	}
 	if (c.del && c.del_group && c.del->epoch >= r->epoch && same(&c.del->to, &c.del->addr)) {
 		r = c.del;
@@ -81,7 +81,7 @@ static __always_inline int restored(struct __sk_buff *skb, struct pkt *p, struct
 	}
 	if (c.red && c.red_group && c.red->epoch > r->epoch)
 		return redirect(skb, p, c.red, c.red_group);
-	return deliver(skb, g);
+	return deliver(skb, p, g);
 }
 
 static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, struct claim *c)
@@ -90,7 +90,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct pkt *p, struct c
 		if (!same(&c->del->to, &c->del->addr))
 			return restored(skb, p, c);
 		count_rule(c->del, skb->len, bpf_ktime_get_ns());
-		return deliver(skb, c->del_group);
+		return deliver(skb, p, c->del_group);
 	}
 	if (c->red && c->red_group)
 		return redirect(skb, p, c->red, c->red_group);

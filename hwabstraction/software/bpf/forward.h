@@ -89,10 +89,12 @@ static __always_inline int hold(struct __sk_buff *skb, struct inst *g)
 }
 
 /* deliver: a rule of group g claimed the packet. */
-static __noinline int deliver(struct __sk_buff *skb, struct inst *g)
+static __noinline int deliver(struct __sk_buff *skb, struct pkt *p, struct inst *g)
 {
 	__u32 state = *(volatile __u32 *)&g->state;
 
+	if (p->frag == FRAG_FIRST && (state & INST_ACTIVE))
+		remember(p, V_HERE);
 	if (state & (INST_ACTIVE | INST_RETURNING)) {
 		if (behind_others(g, state))
 			return enter_ifb(skb, g);
@@ -236,6 +238,12 @@ static __noinline int redirect(struct __sk_buff *skb, struct pkt *p, struct rule
 	__u64 now = bpf_ktime_get_ns();
 	struct hop *h;
 
+	if (p->frag == FRAG_LATER && recall(p) == V_HERE) {
+		set_mark(skb, MARK_DELIVER); /* the stack has the first and waits for this one */
+		return ACT_OK;
+	}
+	if (p->frag == FRAG_FIRST && r->policy == NEW_REDIRECT)
+		remember(p, V_ESTABLISHED);
 	if (r->policy != NEW_REDIRECT && judge(skb, p, g, p->from_vm ? 0 : r->zone) == V_NEW)
 		return refuse(skb, r);
 	if (p->ttl <= 1) {

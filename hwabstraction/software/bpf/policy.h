@@ -29,7 +29,8 @@ extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_
 					 struct bpf_ct_opts___dpmip *opts, __u32 opts__sz) __weak __ksym;
 extern void bpf_ct_release(struct nf_conn *ct) __weak __ksym;
 
-enum verdict { V_NEW, V_ESTABLISHED };
+/* V_HERE: the first fragment went to the VM here, before the redirect acted. */
+enum verdict { V_NEW, V_ESTABLISHED, V_HERE };
 
 /* conntracked asks the kernel whether it has seen the flow answered. */
 static __noinline int conntracked(struct __sk_buff *skb, const struct flow_key *k, __u32 v6, __u16 zone)
