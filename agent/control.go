@@ -282,7 +282,7 @@ func (c *Core) switchOn(v *vm, e Activate) {
 			if l := prev.Leaving; l != nil {
 				c.reportLeaving(v, l) // the last figures of the redirect that ends
 			}
-			c.emit(Announce{Port: in.Port, MAC: v.MAC, Addrs: v.Serving.Live()})
+			c.emit(Announce{Port: in.Port})
 			c.submit(v)
 			c.wait(v, Answer{ID: e.ID, Epoch: in.Epoch, Addresses: in.Slots, Olds: in.Olds, Took: r.Took}, e.Wait)
 			c.settle(v)

@@ -94,13 +94,9 @@ type ReadGroup struct {
 	Stamp hwabstraction.Stamp
 }
 
-// Announce tells the neighbours on a port where a VM's addresses are, and the
-// VM that its gateways are there.
-type Announce struct {
-	Port  string
-	MAC   mobility.MAC
-	Addrs []netip.Addr
-}
+// Announce tells a VM that its gateways are behind its port here. The VM's own
+// addresses are never announced to it: a guest would take that for a duplicate.
+type Announce struct{ Port string }
 
 // Answer ends a command. Err is a *CommandError, a *mobility.StatusError of
 // the management node, or nil.

@@ -260,7 +260,7 @@ func (c *Core) goLive(v *vm) {
 			if err != nil {
 				c.tell(v, &CommandError{Code: CommandDevice, Reason: fmt.Sprintf("%s is registered, but not all of its rules are installed", v.VM), Err: err})
 			} else {
-				c.emit(Announce{Port: s.Port, MAC: v.MAC, Addrs: s.Slots})
+				c.emit(Announce{Port: s.Port})
 				c.tell(v, nil)
 			}
 			c.done(v)

@@ -14,20 +14,19 @@ import (
 // program and as much to its resident memory, for its tables of every EtherType
 // and PPP protocol. The test reads the frames with it.
 
-// announcement builds the frame that tells a VM port's neighbours where an
-// address is: a gratuitous ARP request (RFC 5227 section 3) or an unsolicited
-// Neighbor Advertisement with the override flag (RFC 4861 section 7.2.6). Its
-// Ethernet source is the sender's, the gateway's: a switch between the card and
-// the VM learns from it, and the VM's own MAC is not on this side.
-func announcement(from, mac mobility.MAC, addr netip.Addr) ([]byte, error) {
+// announcement builds the frame that tells what is behind a VM port where a
+// gateway's address is: a gratuitous ARP request (RFC 5227 section 3) or an
+// unsolicited Neighbor Advertisement with the override flag (RFC 4861 section
+// 7.2.6). A switch between the card and the VM learns from it, too.
+func announcement(mac mobility.MAC, addr netip.Addr) ([]byte, error) {
 	stack := []gopacket.SerializableLayer{
-		ethernet{to: mobility.MAC{0x33, 0x33, 0, 0, 0, 1}, from: from, etherType: 0x86dd},
+		ethernet{to: mobility.MAC{0x33, 0x33, 0, 0, 0, 1}, from: mac, etherType: 0x86dd},
 		ipv6{from: addr, to: allNodes, next: protocolICMPv6},
 		advertisement{mac: mac, target: addr},
 	}
 	if addr.Is4() {
 		stack = []gopacket.SerializableLayer{
-			ethernet{to: mobility.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, from: from, etherType: 0x0806},
+			ethernet{to: mobility.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, from: mac, etherType: 0x0806},
 			gratuitous{mac: mac, addr: addr},
 		}
 	}

@@ -140,11 +140,12 @@ func (w *Worker) resync(ctx context.Context) {
 	}
 }
 
-// announce tells the port's neighbours where the VM is, and the VM that its
-// gateways are behind this port now.
+// announce tells a VM that its gateways are behind this port now. It says
+// nothing of the VM's own addresses: on this port nobody but the VM would hear
+// it, and would see its addresses claimed by another (RFC 5227, RFC 4862).
 func (w *Worker) announce(a agent.Announce) {
-	tell := func(mac mobility.MAC, addr netip.Addr) {
-		frame, err := announcement(w.gateway, mac, addr)
+	for _, addr := range []netip.Addr{hwabstraction.Gateway4, hwabstraction.Gateway6} {
+		frame, err := announcement(w.gateway, addr)
 		if err == nil {
 			err = w.hands.Device.Transmit(a.Port, frame)
 		}
@@ -152,9 +153,4 @@ func (w *Worker) announce(a agent.Announce) {
 			w.log.Warn("announcement", "port", a.Port, "address", addr, "err", err)
 		}
 	}
-	for _, addr := range a.Addrs {
-		tell(a.MAC, addr)
-	}
-	tell(w.gateway, hwabstraction.Gateway4)
-	tell(w.gateway, hwabstraction.Gateway6)
 }

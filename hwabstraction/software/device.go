@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -28,6 +29,7 @@ type Device struct {
 	groups6 int // UDP socket that joins multicast groups
 	nft     *firewall
 	ring    *ringbuf.Reader
+	monitor *os.File // netlink socket of the follower
 	trapped chan hwabstraction.Trapped
 
 	// apply serialises Apply, the route follower and whatever else writes
@@ -182,6 +184,9 @@ func (d *Device) Close() error {
 	var errs []error
 	if d.ring != nil {
 		errs = append(errs, d.ring.Close())
+	}
+	if d.monitor != nil {
+		errs = append(errs, d.monitor.Close())
 	}
 	d.tasks.Wait()
 	close(d.trapped)
