@@ -21,6 +21,7 @@ test | generate)
 		want nsupdate bind9-dnsutils
 		want vtysh frr
 		want bird bird2
+		want etcd etcd-server
 	fi
 	;;
 firmware)

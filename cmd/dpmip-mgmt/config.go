@@ -22,6 +22,7 @@ type config struct {
 	Inventory  strictconf.Path   `toml:"inventory,required"`
 	Socket     strictconf.Path   `toml:"admin_socket"`
 	Admin      adminTable        `toml:"admin"`
+	Store      storeTable        `toml:"store"`
 	Metrics    string            `toml:"metrics"`
 	LogFormat  string            `toml:"log_format"`
 	LogLevel   string            `toml:"log_level"`
@@ -38,12 +39,18 @@ type adminTable struct {
 }
 
 // SetDefaults fills what the file may leave out.
-func (c *config) SetDefaults() { c.Socket = "/run/dpmip/mgmt.sock" }
+func (c *config) SetDefaults() {
+	c.Socket = "/run/dpmip/mgmt.sock"
+	c.Store.Kind = "bolt"
+}
 
 // Validate checks what spans keys.
 func (c *config) Validate(src *strictconf.Source) error {
 	if len(c.Locators) == 0 {
 		return src.Errorf("locators", "is empty, want at least one address")
+	}
+	if err := c.Store.validate(src); err != nil {
+		return err
 	}
 	a := &c.Admin
 	for _, f := range []struct{ name, path string }{{"cert", a.Cert.String()}, {"key", a.Key.String()}, {"client_ca", a.ClientCA.String()}} {

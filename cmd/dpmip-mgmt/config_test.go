@@ -48,6 +48,12 @@ func TestCheckConfigNamesThePlace(t *testing.T) {
 		"tls without tcp":     {"mgmt.toml", "#[admin]", "[admin]\ncert = \"x\"", "mgmt.toml:24: admin.cert: is of no use without admin.listen"},
 		"a peer's locator":    {"mgmt.toml", `"2001:db8:f::1"`, `"2001:db8:f::5"`, "locator 2001:db8:f::5 is also that of spine"},
 		"in the inventory":    {"inventory.toml", `router = "tor-b"`, `router = "tor-x"`, "inventory.toml:51: hypervisor[1].router: no router is called \"tor-x\""},
+		"unknown store":       {"mgmt.toml", "#[admin]", "[store]\nkind = \"files\"", "mgmt.toml:24: store.kind: \"files\" is not known"},
+		"bolt with endpoints": {"mgmt.toml", "#[admin]", "[store]\nendpoints = [\"https://e:2379\"]", "mgmt.toml:24: store.endpoints: is of no use without store.kind = \"etcd\""},
+		"etcd nowhere":        {"mgmt.toml", "#[admin]", "[store]\nkind = \"etcd\"", "mgmt.toml:23: store: endpoints is missing"},
+		"etcd without scheme": {"mgmt.toml", "#[admin]", "[store]\nkind = \"etcd\"\nendpoints = [\"e:2379\"]", "mgmt.toml:25: store.endpoints: \"e:2379\": want https://"},
+		"short lease":         {"mgmt.toml", "#[admin]", "[store]\nkind = \"etcd\"\nendpoints = [\"http://e:2379\"]\nlease = \"10ms\"", "mgmt.toml:26: store.lease: 10ms: want 1s to 1m"},
+		"no password":         {"mgmt.toml", "#[admin]", "[store]\nkind = \"etcd\"\nendpoints = [\"http://e:2379\"]\nusername = \"u\"", "mgmt.toml:23: store: username and password_file belong together"},
 		"SPI of another peer": {"inventory.toml", "send = 1003", "send = 1001", "inventory.toml:52: hypervisor[1].keys[0].send: SPI 1001 is already"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,6 @@ import (
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mgmt/server"
 	"github.com/dpmip/dpmip/mgmt/store"
-	"github.com/dpmip/dpmip/mgmt/store/bolt"
 	"github.com/dpmip/dpmip/mobility/registration"
 	"github.com/dpmip/dpmip/mobility/transport"
 )
@@ -37,18 +36,18 @@ type daemon struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	metrics  *server.Metrics
-	store    *bolt.Store
+	store    records
 	conn     *transport.Conn
 	loop     *server.Loop
 	reloads  sync.Mutex      // one reload at a time
 	ctx      context.Context // of the running tasks; set by run before any callback
 }
 
-func open(cfg *config, inv *inventory.Inventory, stderr io.Writer) (*daemon, error) {
+func open(ctx context.Context, cfg *config, inv *inventory.Inventory, stderr io.Writer) (*daemon, error) {
 	d := &daemon{cfg: cfg, inv: inv, registry: prometheus.NewRegistry()}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = server.NewMetrics(d.registry)
-	for _, step := range []func() error{d.logger(stderr), d.openStore, d.openConn, d.openLoop} {
+	for _, step := range []func() error{d.logger(stderr), func() error { return d.openStore(ctx) }, d.openConn, d.openLoop} {
 		if err := step(); err != nil {
 			d.close()
 			return nil, err
@@ -64,12 +63,16 @@ func (d *daemon) logger(w io.Writer) func() error {
 	}
 }
 
-func (d *daemon) openStore() (err error) {
+func (d *daemon) openStore(ctx context.Context) error {
 	if err := os.MkdirAll(d.cfg.StateDir.String(), 0o700); err != nil {
 		return err
 	}
-	d.store, err = bolt.Open(d.cfg.state("mgmt.db"))
-	return err
+	s, err := openRecords(ctx, d.cfg, d.log)
+	if err != nil {
+		return err
+	}
+	d.store = s
+	return nil
 }
 
 func (d *daemon) openConn() error {
@@ -142,6 +145,7 @@ func (d *daemon) run(ctx context.Context) error {
 				d.log.Error("not reloaded, the old inventory stays in force", "err", err)
 			}
 		}),
+		deposition(d.store),
 		admin.Socket(d.cfg.Socket.String(), handler),
 		task.Watchdog(d.healthy),
 	}

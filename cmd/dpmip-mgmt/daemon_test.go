@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -58,39 +59,57 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// started runs the daemon until stop.
-func started(t *testing.T, path string) (stop func() error) {
+// running is a daemon in this process.
+type running struct {
+	t      *testing.T
+	cancel context.CancelFunc
+	done   chan error
+	lines  chan string // of its log
+}
+
+func launch(t *testing.T, path string) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
-	done := make(chan error, 1)
+	d := &running{t: t, cancel: cancel, done: make(chan error, 1), lines: make(chan string, 1000)}
 	go func() {
-		done <- run(ctx, []string{"--config", path}, io.Discard, w)
+		d.done <- run(ctx, []string{"--config", path}, io.Discard, w)
 		w.Close()
 	}()
-	ready := make(chan struct{})
-	go func() { // the log, until its end
-		var seen strings.Builder
-		buf := make([]byte, 4096)
-		told := false
-		for {
-			n, err := r.Read(buf)
-			seen.Write(buf[:n])
-			if !told && strings.Contains(seen.String(), "msg=ready") {
-				told = true
-				close(ready)
-			}
-			if err != nil {
-				return
+	go func() {
+		for in := bufio.NewScanner(r); in.Scan(); {
+			select {
+			case d.lines <- in.Text():
+			default: // nobody waits for so much
 			}
 		}
 	}()
-	select {
-	case <-ready:
-	case err := <-done:
-		t.Fatalf("the daemon ended: %v", err)
+	return d
+}
+
+// says waits for a line of the log.
+func (d *running) says(text string) {
+	d.t.Helper()
+	for {
+		select {
+		case line := <-d.lines:
+			if strings.Contains(line, text) {
+				return
+			}
+		case err := <-d.done:
+			d.t.Fatalf("the daemon ended before it said %q: %v", text, err)
+		}
 	}
-	return func() error { cancel(); return <-done }
+}
+
+func (d *running) stop() error { d.cancel(); return <-d.done }
+
+// started runs the daemon until stop.
+func started(t *testing.T, path string) (stop func() error) {
+	t.Helper()
+	d := launch(t, path)
+	d.says("msg=ready")
+	return d.stop
 }
 
 // host is a hypervisor with a real transport that agrees to everything.

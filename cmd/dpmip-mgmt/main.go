@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%s: good: %d hypervisors, %d routers in %s\n", *path, len(inv.Hypervisors), len(inv.Routers), cfg.Inventory)
 		return nil
 	}
-	d, err := open(cfg, inv, stderr)
+	d, err := open(ctx, cfg, inv, stderr)
 	if err != nil {
 		return err
 	}

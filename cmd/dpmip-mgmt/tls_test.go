@@ -96,8 +96,8 @@ func TestMutualTLS(t *testing.T) {
 	socket := filepath.Join(dir, "mgmt.sock")
 	path := example(t, func(_, text string) string {
 		return strings.NewReplacer(`"/var/lib/dpmip-mgmt"`, fmt.Sprintf("%q", filepath.Join(dir, "state")), `"/run/dpmip/mgmt.sock"`, fmt.Sprintf("%q", socket), `, "192.0.2.254"`, "",
-			"#[admin]", "[admin]", "#listen", "listen", "#cert", "cert", "#key", "key", "#client_ca", "client_ca", "#operators", "operators",
-			`"tls/mgmt.crt"`, fmt.Sprintf("%q", own.Cert), `"tls/mgmt.key"`, fmt.Sprintf("%q", own.Key), `"tls/ca.crt"`, fmt.Sprintf("%q", own.CA)).Replace(text)
+			"#[admin]", "[admin]", "#listen", "listen", `#cert = "tls/mgmt.crt"`, fmt.Sprintf("cert = %q", own.Cert), `#key = "tls/mgmt.key"`, fmt.Sprintf("key = %q", own.Key), "#client_ca", "client_ca", "#operators", "operators",
+			`"tls/ca.crt"`, fmt.Sprintf("%q", own.CA)).Replace(text)
 	})
 	stop := started(t, path)
 	defer func() {
