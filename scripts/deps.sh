@@ -22,6 +22,8 @@ test | generate)
 		want vtysh frr
 		want bird bird2
 		want etcd etcd-server
+		want cpio cpio
+		want groff groff-base
 	fi
 	;;
 firmware)
