@@ -28,6 +28,7 @@ type Options struct {
 	Append  string   // besides what every boot has
 	Dir     string   // for sockets and results; of this machine alone
 	Console io.Writer
+	Results io.Writer // every line as it came; nil = nowhere
 }
 
 // Result is one line that the payload has reported.
@@ -35,6 +36,8 @@ type Result struct {
 	Name   string          `json:"name"`
 	Failed string          `json:"failed,omitempty"` // why; "" = it passed
 	Data   json.RawMessage `json:"data,omitempty"`
+	// Seconds is how long it took, by the guest's clock; 0 = not measured.
+	Seconds float64 `json:"seconds,omitempty"`
 	// Last is the sentinel: the payload has come to its end.
 	Last bool `json:"last,omitempty"`
 }
@@ -45,6 +48,7 @@ type Machine struct {
 	results chan Result
 	ended   chan struct{}
 	err     error // valid after ended
+	last    bool  // the sentinel has come; valid after ended
 	all     sync.WaitGroup
 }
 
@@ -68,7 +72,14 @@ func Boot(ctx context.Context, o Options) (*Machine, error) {
 		pr.Close()
 		return nil, fmt.Errorf("qemu: %w", err)
 	}
-	m.all.Go(func() { defer pr.Close(); m.read(pr) })
+	m.all.Go(func() {
+		defer pr.Close()
+		if o.Results != nil {
+			m.read(io.TeeReader(pr, o.Results))
+			return
+		}
+		m.read(pr)
+	})
 	go func() {
 		m.err = m.cmd.Wait()
 		m.all.Wait()
@@ -129,12 +140,16 @@ func (m *Machine) read(r io.Reader) {
 		if err := json.Unmarshal(sc.Bytes(), &res); err != nil {
 			res = Result{Name: "unreadable", Failed: fmt.Sprintf("%q: %v", sc.Text(), err)}
 		}
+		if res.Last {
+			m.last = true
+			continue
+		}
 		m.results <- res
 	}
 }
 
 // Results come as the payload reports them; the channel is closed when the
-// machine is gone.
+// machine is gone. The sentinel is not among them.
 func (m *Machine) Results() <-chan Result { return m.results }
 
 // Cut takes the power away: what the guest has not written is lost.
@@ -144,22 +159,18 @@ func (m *Machine) Cut() error { return m.cmd.Process.Kill() }
 // reported, the run has failed.
 var ErrNoSentinel = errors.New("qemu: the machine is gone, and its payload did not come to its end")
 
-// Wait gives all results and waits for power-off; without the sentinel it fails.
+// Wait gives the results that nobody has taken yet and waits for power-off;
+// without the sentinel it fails.
 func (m *Machine) Wait() ([]Result, error) {
 	var all []Result
-	last := false
 	for r := range m.results {
-		if r.Last {
-			last = true
-			continue
-		}
 		all = append(all, r)
 	}
 	<-m.ended
 	switch {
 	case m.err != nil:
 		return all, fmt.Errorf("qemu: %w", m.err)
-	case !last:
+	case !m.last:
 		return all, ErrNoSentinel
 	}
 	return all, nil

@@ -1,7 +1,8 @@
 // Command guest runs inside the emulated card, beside PID 1, as the payload of a
-// firmware test: it starts a management node, attaches a VM, has PID 1 carry out
-// updates, and reports what came of it. Started like an agent (--config) it
-// serves nothing: the update that hangs.
+// test. For the firmware it starts a management node, attaches a VM, has PID 1
+// carry out updates, and reports what came of it; for the testbed it runs the
+// programs that the host has listed, one after the other. Started like an agent (--config) it
+// serves nothing: the update that hangs. As "run panic" it ends the kernel.
 package main
 
 import (
@@ -22,6 +23,10 @@ func main() {
 			time.Sleep(time.Hour)
 		}
 	}
+	if slices.Contains(os.Args, "panic") {
+		fmt.Println("guest:", os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0))
+		os.Exit(1)
+	}
 	port, err := results()
 	if err != nil {
 		fmt.Println("guest:", err)
@@ -39,6 +44,8 @@ func main() {
 		cut(r)
 	case "after":
 		after(r)
+	case "steps":
+		steps(r)
 	default:
 		r.say("scenario", fmt.Errorf("%q is unknown", name), nil)
 	}
@@ -48,8 +55,10 @@ func main() {
 // reporter writes results as the host reads them.
 type reporter struct{ enc *json.Encoder }
 
-func (r *reporter) say(name string, err error, data any) {
-	res := qemu.Result{Name: name}
+func (r *reporter) say(name string, err error, data any) { r.report(name, err, data, 0) }
+
+func (r *reporter) report(name string, err error, data any, took time.Duration) {
+	res := qemu.Result{Name: name, Seconds: took.Seconds()}
 	if err != nil {
 		res.Failed = err.Error()
 	}

@@ -1,0 +1,180 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// needsTestbed skips unless make testbed-arm64 runs the test: it takes minutes,
+// QEMU and a kernel.
+func needsTestbed(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DPMIP_TESTBED") == "" {
+		t.Skip("make testbed-arm64 boots the testbed")
+	}
+}
+
+// suite is a test binary's run in the guest.
+func suite(name, binary, run string, more ...string) Step {
+	return Step{
+		Name: name, Command: append([]string{Payload + "/tests/" + binary, "-test.v", "-test.run", run}, more...),
+		Dir: Payload, Tests: true, Time: 4 * time.Minute,
+	}
+}
+
+// hotMove is a run of the lab in the guest: both families, A -> B -> C -> A, at a
+// rate that an emulated machine can carry.
+func hotMove(name string, more ...string) Step {
+	file := "/tmp/" + strings.ReplaceAll(name, " ", "-") + ".json"
+	return Step{
+		Name: name, Figures: file, Time: 3 * time.Minute,
+		Command: append([]string{Payload + "/bin/dpmip-lab", "run", "hot-move", "--family", "dual", "--moves", "3", "--pps", "250", "--json", file}, more...),
+	}
+}
+
+// testbedSteps are what must pass in the guest.
+var testbedSteps = []Step{
+	suite("region reopened after kill", "nicmem.test", "Kill"),
+	suite("BUL reopened after kill", "bul.test", "Kill"),
+	suite("agent killed while holding", "software.test", "Killed"),
+	hotMove("hot move translated", "--redirect", "translated"),
+	hotMove("hot move routed", "--redirect", "routed"),
+	suite("haltest software", "software.test", "TestConformance", "-test.parallel", "4"),
+}
+
+// bootTestbed boots the image with a payload and gives its results, all of
+// which also go into out/testbed.
+func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *screen) {
+	t.Helper()
+	dir := filepath.Join(out, "testbed")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := os.Create(filepath.Join(dir, t.Name()+".jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lines.Close() })
+	s := &screen{}
+	m, err := Boot(ctx, Options{
+		Kernel:  filepath.Join(out, "kernel/vmlinuz"),
+		Initrds: []string{filepath.Join(out, "firmware/dpmip-initramfs.img"), payload},
+		Memory:  2048, Append: "dpmip.config=image", Dir: t.TempDir(), Console: s, Results: lines,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, s
+}
+
+// tail is the end of what the console shows.
+func tail(s *screen) string {
+	lines := strings.Split(strings.TrimSpace(s.String()), "\n")
+	return strings.Join(lines[max(0, len(lines)-60):], "\n")
+}
+
+// stepNames are the results that must come, in order.
+func stepNames(steps []Step) []string {
+	names := []string{"memory for maps"}
+	for _, s := range steps {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// TestTestbed runs what a card must be able to do on an emulated one.
+func TestTestbed(t *testing.T) {
+	needsTestbed(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	b := newBench(t, testbedSteps)
+	b.folder("payload/bin", arm64(t, testbedPrograms...))
+	b.folder("payload/tests", crossTests(t, testbedTests...))
+	m, s := bootTestbed(t, ctx, b.image())
+	var names []string
+	for r := range m.Results() {
+		names = append(names, r.Name)
+		t.Run(r.Name, func(t *testing.T) {
+			if r.Failed != "" {
+				t.Error(r.Failed)
+			}
+			t.Logf("%.1f s %s", r.Seconds, summary(r.Data))
+		})
+	}
+	if _, err := m.Wait(); err != nil {
+		t.Errorf("%v; the console's end:\n%s", err, tail(s))
+	}
+	if d := cmp.Diff(stepNames(testbedSteps), names); d != "" {
+		t.Errorf("results (-want +got):\n%s", d)
+	}
+}
+
+// summary is what of a result's data goes into the log.
+func summary(data json.RawMessage) string {
+	var report struct {
+		Summary json.RawMessage `json:"summary"`
+	}
+	if json.Unmarshal(data, &report) == nil && len(report.Summary) > 0 {
+		data = report.Summary
+	}
+	var b bytes.Buffer
+	if json.Compact(&b, data) != nil {
+		return string(data)
+	}
+	return b.String()
+}
+
+// TestTestbedSeesFailures spoils the payload: a program that is cut short, a lab
+// without its hold, a binary without tests; and the guest panics before its
+// last step.
+func TestTestbedSeesFailures(t *testing.T) {
+	needsTestbed(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	steps := []Step{
+		suite("truncated", "bul.test", "Kill"),
+		suite("no test", "nicmem.test", "TestOfAnotherPackage"),
+		hotMove("no hold", "--sabotage", "no-hold"),
+		{Name: "panic", Command: []string{Payload + "/run", "panic"}},
+		{Name: "after the panic", Command: []string{"/usr/bin/dpmipctl", "--version"}},
+	}
+	b := newBench(t, steps)
+	b.folder("payload/bin", arm64(t, testbedPrograms...))
+	tests := crossTests(t, testbedTests[1:]...)
+	bul := filepath.Join(tests, "bul.test")
+	write(t, bul, read(t, bul)[:1<<20])
+	b.folder("payload/tests", tests)
+	m, s := bootTestbed(t, ctx, b.image())
+	got, err := m.Wait()
+	if !errors.Is(err, ErrNoSentinel) || !strings.Contains(tail(s), "Kernel panic") {
+		t.Errorf("the panic ended with %v and on the console with\n%s", err, tail(s))
+	}
+	failed := map[string]bool{}
+	for _, r := range got {
+		failed[r.Name] = r.Failed != ""
+		t.Logf("%s: %s", r.Name, r.Failed)
+	}
+	if d := cmp.Diff(map[string]bool{"memory for maps": false, "truncated": true, "no test": true, "no hold": true}, failed); d != "" {
+		t.Errorf("failed (-want +got):\n%s\n%s", d, tail(s))
+	}
+}
+
+// TestTestbedTimesOut boots with less time than a boot needs.
+func TestTestbedTimesOut(t *testing.T) {
+	needsTestbed(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	m, _ := bootTestbed(t, ctx, newBench(t, nil).image())
+	if got, err := m.Wait(); err == nil || errors.Is(err, ErrNoSentinel) || len(got) > 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
