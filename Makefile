@@ -70,6 +70,14 @@ firmware-check: ## boot the image on an emulated card and update it: good, forge
 	$(GO) run ./cross/build modules
 	DPMIP_FIRMWARE=1 $(GO) test ./testbed/qemu -run 'TestUpdates|TestPowerCut' -count 1 -v -timeout 30m
 
+STEPS ?=
+.PHONY: testbed-arm64
+testbed-arm64: ## the card's programs on arm64: unit tests emulated, then a card that boots, redirects and moves VMs; STEPS=REGEXP runs some
+	sh scripts/deps.sh testbed
+	sh scripts/kernel-arm64.sh
+	$(MAKE) --no-print-directory firmware
+	sh scripts/testbed-arm64.sh '$(STEPS)'
+
 .PHONY: release-check
 release-check: ## make the release twice, compare every byte, and install it
 	sh scripts/deps.sh firmware

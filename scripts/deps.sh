@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages and Go modules that a make target needs, and says so.
-# usage: deps.sh demo|test|generate|firmware
+# usage: deps.sh demo|test|generate|firmware|testbed
 set -eu
 need=""
 want() { # command package
@@ -26,7 +26,8 @@ test | generate)
 		want groff groff-base
 	fi
 	;;
-firmware)
+firmware | testbed)
+	[ "$1" = firmware ] || want qemu-aarch64-static qemu-user-static
 	want xz xz-utils
 	want cpio cpio
 	want dpkg-deb dpkg
@@ -34,7 +35,7 @@ firmware)
 	want qemu-system-aarch64 qemu-system-arm
 	;;
 *)
-	echo "usage: $0 demo|test|generate|firmware" >&2
+	echo "usage: $0 demo|test|generate|firmware|testbed" >&2
 	exit 2
 	;;
 esac

@@ -58,6 +58,8 @@ func scenarioCommand(use, short string, run runner, o scenario.Options) *cobra.C
 	f.BoolVar(&o.Capture, "capture", o.Capture, "record every fabric link and check what is on it")
 	f.StringVar(&o.Sabotage, "sabotage", "", "spoil one thing: a run that must fail (see list)")
 	f.StringVar(&o.Attach, "attach", "", "tcx or cls_bpf; empty: as the kernel has it")
+	f.StringVar(&o.Backend, "backend", "software", "of the agents: software or switchdev")
+	f.IntVar(&o.Slow, "slow", 1, "how many times slower this machine is, where it is emulated: waits are longer, and times are not judged")
 	return c
 }
 

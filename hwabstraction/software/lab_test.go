@@ -43,7 +43,7 @@ func newNode(t testing.TB) *node {
 	}
 	t.Cleanup(func() { n.ns.Close() })
 	var err error
-	if n.nl, err = netlink.NewHandleAt(n.ns); err != nil {
+	if n.nl, err = netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.nl.Close)

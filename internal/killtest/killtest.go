@@ -12,7 +12,12 @@ import (
 	"time"
 )
 
-const argument = "DPMIP_KILLTEST_ARGUMENT"
+const (
+	argument = "DPMIP_KILLTEST_ARGUMENT"
+	// via names the program that runs this test binary where the kernel cannot: an
+	// emulator of another processor.
+	via = "DPMIP_KILLTEST_VIA"
+)
 
 // Main is the TestMain of a package whose tests call Kill: in the process that
 // Kill starts it calls write with the argument of Kill, and else it runs the
@@ -35,7 +40,11 @@ func Kill(t *testing.T, arg string, n int, acked func(line string)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self)
+	command := []string{self}
+	if emulator := os.Getenv(via); emulator != "" {
+		command = []string{emulator, self}
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), argument+"="+arg)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -82,7 +82,7 @@ func (r *run) abort(ctx context.Context, m *move) error {
 	if err := r.countRedirect(ctx, m); err != nil {
 		return err
 	}
-	res, err := r.dc.Mgmt.AbortMove(ctx, connect.NewRequest(&v1.AbortMoveRequest{Vm: m.id, Epoch: m.epoch, WaitNs: int64(patience)}))
+	res, err := r.dc.Mgmt.AbortMove(ctx, connect.NewRequest(&v1.AbortMoveRequest{Vm: m.id, Epoch: m.epoch, WaitNs: int64(r.o.slow(patience))}))
 	if err != nil {
 		return fmt.Errorf("scenario: abort epoch %d of %s: %w", m.epoch, m.id, err)
 	}

@@ -57,8 +57,8 @@ cert = "{{.TLS.Cert}}"
 key = "{{.TLS.Key}}"
 
 [device]
-backend = "software"
-attach = "{{.Attach}}"
+backend = "{{.Backend}}"
+{{if eq .Backend "software"}}attach = "{{.Attach}}"{{end}}
 fabric = ["{{.Fabric}}"]
 bpf_dir = "{{.BPF}}"
 
@@ -156,12 +156,12 @@ func write(dir, file, name string, data any) (string, error) {
 }
 
 type agentConfig struct {
-	Name, Dir, Report, Attach, Fabric, BPF, Region, Extra, Drain string
-	Locators                                                     []netip.Addr
-	Ranges, Pools                                                []netip.Prefix
-	Mgmt                                                         netip.Addr
-	Keys                                                         pairKeys
-	TLS                                                          tlsFiles
+	Name, Dir, Report, Backend, Attach, Fabric, BPF, Region, Extra, Drain string
+	Locators                                                              []netip.Addr
+	Ranges, Pools                                                         []netip.Prefix
+	Mgmt                                                                  netip.Addr
+	Keys                                                                  pairKeys
+	TLS                                                                   tlsFiles
 }
 
 type mgmtConfig struct {

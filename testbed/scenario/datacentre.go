@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type Settings struct {
 	Prefix   string            // of the run directory's name; "" = lab
 	Seed     uint64            // of the keys
 	Attach   string            // how eBPF programs are attached; "" = the agent's choice
+	Backend  string            // of the agents; "" = software
+	Slow     int               // as in Options
 	Lifetime time.Duration     // of bindings; 0 = 10 min
 	Drain    time.Duration     // how long a redirect must be quiet; 0 = 500 ms
 	Extra    map[string]string // lines added to a node's agent configuration
@@ -50,11 +53,15 @@ type DataCentre struct {
 	ports   uint16 // given out by unusedPort
 }
 
+// servesWithin is what a program has from its start until it accepts calls.
+const servesWithin = 15 * time.Second
+
 // daemon is one program at one node, as it is started again after a kill.
 type daemon struct {
 	node, program, config, socket string
 	process                       *netns.Process
 	log                           *os.File
+	patience                      time.Duration // until it serves
 }
 
 // Start brings up the standard data centre with every program serving.
@@ -63,7 +70,7 @@ func Start(ctx context.Context, s Settings) (*DataCentre, error) {
 		s.Lifetime = 10 * time.Minute
 	}
 	if s.Drain == 0 {
-		s.Drain = 500 * time.Millisecond
+		s.Drain = 500 * time.Millisecond * time.Duration(max(s.Slow, 1))
 	}
 	lab, err := topology.Up(topology.Options{Prefix: s.Prefix, Plan: s.plan})
 	if err != nil {
@@ -198,7 +205,7 @@ func (d *DataCentre) startAgents(context.Context) error {
 			attach = "auto"
 		}
 		path, err := write(dir, "agent.toml", "agent", agentConfig{
-			Name: h.Name, Dir: dir, Report: "https://" + d.reportsTo().String(), TLS: files, Attach: attach, Fabric: topology.FabricPort,
+			Name: h.Name, Dir: dir, Report: "https://" + d.reportsTo().String(), TLS: files, Backend: cmp.Or(d.set.Backend, "software"), Attach: attach, Fabric: topology.FabricPort,
 			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(),
 			Locators: d.locators(h.Locator), Ranges: h.Ranges(), Pools: h.Pool.Both(), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(i, h.Name, d.set.Seed)})
 		if err != nil {
@@ -216,7 +223,7 @@ func (d *DataCentre) launch(node, program, config, socket string) error {
 	if err != nil {
 		return err
 	}
-	x := &daemon{node: node, program: program, config: config, socket: socket, log: log}
+	x := &daemon{node: node, program: program, config: config, socket: socket, log: log, patience: servesWithin * time.Duration(max(d.set.Slow, 1))}
 	d.daemons[node] = x
 	return d.Restart(node)
 }
@@ -244,7 +251,7 @@ func (d *DataCentre) Serving(ctx context.Context, node string) error {
 
 // serving waits until the socket accepts.
 func (x *daemon) serving(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, x.patience)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

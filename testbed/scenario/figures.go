@@ -28,6 +28,9 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	for _, m := range r.moves {
 		rep.Problems = append(rep.Problems, r.problemsOf(m)...)
 	}
+	if r.o.Slow > 1 {
+		rep.Problems = slices.DeleteFunc(rep.Problems, func(p string) bool { return !inTime(p) })
+	}
 	drops, err := r.dc.Lab.Drops()
 	if err != nil {
 		return nil, err

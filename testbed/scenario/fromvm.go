@@ -36,7 +36,7 @@ func (r *run) fromVM(ctx context.Context, m *move) {
 
 // open is one connection that the VM opens.
 func (r *run) open(ctx context.Context, network string, to netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, r.o.slow(time.Second))
 	defer cancel()
 	c, err := r.dc.Lab.Node(mover).NS.Dial(ctx, &net.Dialer{}, network, to.String())
 	if err != nil {

@@ -59,7 +59,7 @@ func HotMove(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	for n := 1; ; n++ {
-		dc, err := Start(ctx, Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach})
+		dc, err := Start(ctx, o.settings())
 		if err != nil {
 			return nil, err
 		}

@@ -19,7 +19,7 @@ func InterDC(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	t, err := StartTwoSites(ctx, Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach})
+	t, err := StartTwoSites(ctx, o.settings())
 	if err != nil {
 		return nil, err
 	}

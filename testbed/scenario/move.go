@@ -102,7 +102,7 @@ func (r *run) move(ctx context.Context, from, to string) error {
 // prepare asks the management node for the move and waits until it is ready.
 func (r *run) prepare(ctx context.Context, m *move) error {
 	req := &v1.PrepareMoveRequest{Vm: m.id, To: m.to, Mode: "hot", Addresses: r.o.Addresses.String(), Redirect: r.o.Redirect.String(),
-		NewConnections: r.o.New.String(), WaitNs: int64(10 * time.Second)}
+		NewConnections: r.o.New.String(), WaitNs: int64(r.o.slow(10 * time.Second))}
 	if err := r.stage(ctx, m, stagePrepare); err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (r *run) carry(ctx context.Context, m *move) error {
 // activate tells the destination that the VM runs there, and gives the VM its
 // new addresses where it got some.
 func (r *run) activate(ctx context.Context, m *move) error {
-	res, err := r.dc.Agent(m.to).ActivateVM(ctx, connect.NewRequest(&v1.ActivateVMRequest{Vm: m.id, WaitNs: int64(10 * time.Second)}))
+	res, err := r.dc.Agent(m.to).ActivateVM(ctx, connect.NewRequest(&v1.ActivateVMRequest{Vm: m.id, WaitNs: int64(r.o.slow(10 * time.Second))}))
 	if err != nil {
 		return fmt.Errorf("scenario: activate %s at %s: %w", m.id, m.to, err)
 	}

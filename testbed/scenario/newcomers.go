@@ -34,11 +34,12 @@ type newcomers struct {
 	wanted   []traffic.AttemptConfig
 	tries    []*traffic.Attempts
 	from     time.Duration
+	patience time.Duration // until all have an outcome
 }
 
 // awaitNewcomers makes the VM answer on its addresses of now.
 func (r *run) awaitNewcomers(ctx context.Context, m *move) (*newcomers, error) {
-	n := &newcomers{}
+	n := &newcomers{patience: r.o.slow(patience)}
 	for _, fam := range r.o.families() {
 		to := netip.AddrPortFrom(ofFamily(r.slots, fam), r.dc.unusedPort())
 		s, err := traffic.Serve(ctx, r.dc.Lab.Node(mover).NS, to)
@@ -49,7 +50,7 @@ func (r *run) awaitNewcomers(ctx context.Context, m *move) (*newcomers, error) {
 		n.services = append(n.services, s)
 		for _, network := range []string{"tcp", "udp"} {
 			n.wanted = append(n.wanted, traffic.AttemptConfig{Network: network, From: r.end(m.peer, fam, 0), To: to,
-				Interval: newcomersEvery, Timeout: unansweredAfter, Count: newcomersWanted})
+				Interval: r.o.slow(newcomersEvery), Timeout: r.o.slow(unansweredAfter), Count: newcomersWanted})
 		}
 	}
 	return n, nil
@@ -72,7 +73,7 @@ func (n *newcomers) begin(ctx context.Context) {
 
 // enough waits until there are as many as wanted, and ends them.
 func (n *newcomers) enough(ctx context.Context) {
-	deadline := clock.Now() + patience
+	deadline := clock.Now() + n.patience
 	for _, a := range n.tries {
 		for len(a.Tries()) < newcomersWanted && clock.Now() < deadline && ctx.Err() == nil {
 			clock.SleepUntil(clock.Now() + 5*time.Millisecond)

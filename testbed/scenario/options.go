@@ -36,6 +36,11 @@ type Options struct {
 	Capture   bool   // record every fabric link and check what is on it
 	Sabotage  string // "" = none
 	Attach    string // how eBPF programs are attached: "", "tcx" or "cls_bpf"
+	Backend   string // of the agents: "" or "software", "switchdev"
+	// Slow is how many times slower the machine is than one of metal, an emulated
+	// one for example; 0 = 1. Waits are as many times as long; beyond 1 TCP
+	// time-outs are counted and not judged.
+	Slow int
 
 	Bin string    // directory of the programs
 	Out io.Writer // the timeline, as it happens
@@ -66,6 +71,7 @@ func (o *Options) Validate() error {
 		{"family", o.Family, []string{"4", "6", "dual"}},
 		{"peer", o.Peer, []string{PeerOutside, PeerSource, PeerDestination, PeerThird}},
 		{"attach", o.Attach, []string{"", "tcx", "cls_bpf"}},
+		{"backend", o.Backend, []string{"", "software", "switchdev"}},
 		{"sabotage", o.Sabotage, append([]string{""}, sabotageNames()...)},
 	} {
 		if !slices.Contains(c.allowed, c.value) {
@@ -81,9 +87,21 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("scenario: %d connections: want 0 to 1000", o.TCP)
 	case o.Pause < 0 || o.Pause > 2*time.Second:
 		return fmt.Errorf("scenario: a pause of %v: want 0 to 2 s", o.Pause)
+	case o.Slow < 0 || o.Slow > 100:
+		return fmt.Errorf("scenario: a machine %d times slower: want 1 to 100", o.Slow)
+	case o.Backend == "switchdev" && o.Attach != "":
+		return fmt.Errorf("scenario: attach %q is of the software backend: leave it away with switchdev", o.Attach)
 	}
 	return nil
 }
+
+// settings are what a data centre needs for the run.
+func (o *Options) settings() Settings {
+	return Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Backend: o.Backend, Slow: o.Slow}
+}
+
+// slow is how many times longer d takes on the run's machine.
+func (o *Options) slow(d time.Duration) time.Duration { return d * time.Duration(max(o.Slow, 1)) }
 
 // families lists 6 and 4 as asked for.
 func (o *Options) families() []int {

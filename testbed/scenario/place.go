@@ -82,7 +82,8 @@ func ofFamily(list []netip.Addr, family int) netip.Addr {
 // until waits for a binding to be in a state; missing names what it lacks, ""
 // = nothing.
 func (r *run) until(ctx context.Context, missing func(*v1.Binding) string) error {
-	deadline := clock.Now() + patience
+	within := r.o.slow(patience)
+	deadline := clock.Now() + within
 	for {
 		b, err := r.binding(ctx, r.vm.ID)
 		if err != nil {
@@ -93,7 +94,7 @@ func (r *run) until(ctx context.Context, missing func(*v1.Binding) string) error
 			return nil
 		}
 		if clock.Now() > deadline {
-			return fmt.Errorf("scenario: %s at %s, epoch %d: after %v still %s", r.vm.ID, b.Hypervisor, b.Epoch, patience, what)
+			return fmt.Errorf("scenario: %s at %s, epoch %d: after %v still %s", r.vm.ID, b.Hypervisor, b.Epoch, within, what)
 		}
 		clock.SleepUntil(clock.Now() + 2*time.Millisecond)
 	}

@@ -14,6 +14,7 @@ import (
 // group of TCP connections.
 type session struct {
 	peer    string
+	within  time.Duration // until traffic flows
 	streams []*traffic.Stream
 	big     []*traffic.Stream
 	groups  []*traffic.TCPGroup
@@ -39,7 +40,7 @@ const (
 // openSession starts traffic between the mover and the peer; index makes ports
 // and stream numbers unique in a run.
 func openSession(ctx context.Context, r *run, peer string, index, pps, connections int) (*session, error) {
-	s := &session{peer: peer}
+	s := &session{peer: peer, within: r.o.slow(5 * time.Second)}
 	fams := r.o.families()
 	for i, fam := range fams {
 		off := uint16(index*len(fams) + i)
@@ -92,7 +93,7 @@ func (s *session) udp() []*traffic.Stream {
 
 // flowing waits until datagrams have come through both ways.
 func (s *session) flowing(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	for _, st := range s.udp() {
 		if err := st.WaitFor(ctx, 3); err != nil {
