@@ -15,12 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/internal/kernelbtf"
 )
 
 // probeKernel tries the features out, in a network namespace that ends with the
 // probing thread.
 func probeKernel() map[string]Finding {
-	out := map[string]Finding{BTF: probeBTF(), CtLookup: probeCtLookup()}
+	types := kernelbtf.Cache()
+	out := map[string]Finding{BTF: probeBTF(types), CtLookup: probeCtLookup(types)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -124,15 +126,15 @@ func probeNFTables() error {
 	return c.Flush()
 }
 
-func probeBTF() Finding {
-	_, err := btf.LoadKernelSpec()
+func probeBTF(types *btf.Cache) Finding {
+	_, err := types.Kernel()
 	return answer(err)
 }
 
 // probeCtLookup looks for the kfunc in the kernel and in its module.
-func probeCtLookup() Finding {
+func probeCtLookup(types *btf.Cache) Finding {
 	const name = "bpf_skb_ct_lookup"
-	kernel, err := btf.LoadKernelSpec()
+	kernel, err := types.Kernel()
 	if err != nil {
 		return answer(err)
 	}
@@ -140,7 +142,7 @@ func probeCtLookup() Finding {
 	if err = kernel.TypeByName(name, &fn); err == nil {
 		return Finding{hwabstraction.Yes, name}
 	}
-	module, merr := btf.LoadKernelModuleSpec("nf_conntrack")
+	module, merr := types.Module("nf_conntrack")
 	if merr == nil && module.TypeByName(name, &fn) == nil {
 		return Finding{hwabstraction.Yes, name + " of the module nf_conntrack"}
 	}

@@ -169,7 +169,7 @@ func (d *Device) Capabilities() hwabstraction.Capabilities {
 		tcx = yes(hwabstraction.FeatureTCX, "attached by TCX")
 	}
 	ct := hwabstraction.Capability{Feature: hwabstraction.FeatureConntrack, Answer: hwabstraction.No, Reason: "no bpf_ct_opts in the kernel's BTF"}
-	if n := conntrackOptions(); n != 0 {
+	if n := d.tables.conntrack; n != 0 {
 		ct = yes(ct.Feature, "bpf_skb_ct_lookup, options of "+strconv.Itoa(int(n))+" bytes")
 	}
 	return hwabstraction.Capabilities{

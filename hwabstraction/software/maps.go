@@ -11,6 +11,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/internal/kernelbtf"
 )
 
 // tables are the loaded programs and their pinned maps.
@@ -19,6 +21,8 @@ type tables struct {
 	dir    string
 	rules  *mapped[ruleSlot]
 	groups *mapped[instSlot]
+
+	conntrack uint32 // as conntrackOptions says
 }
 
 // mapped is a pinned array that is also plain memory. Only elements below the
@@ -92,7 +96,9 @@ func loadTables(cfg Config, fibFlags uint32) (*tables, error) {
 		return nil, fmt.Errorf("software: eBPF objects: %w", err)
 	}
 	resize(spec, cfg, dir)
-	if err := spec.Variables["ct_opts_size"].Set(conntrackOptions()); err != nil {
+	types := kernelbtf.Cache()
+	conntrack := conntrackOptions(types)
+	if err := spec.Variables["ct_opts_size"].Set(conntrack); err != nil {
 		return nil, fmt.Errorf("software: %w", err)
 	}
 	if err := spec.Variables["mark_base"].Set(uint32(cfg.Mark) << 24); err != nil {
@@ -101,8 +107,8 @@ func loadTables(cfg Config, fibFlags uint32) (*tables, error) {
 	if err := spec.Variables["fib_flags"].Set(fibFlags); err != nil {
 		return nil, fmt.Errorf("software: %w", err)
 	}
-	t := &tables{dir: dir}
-	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}}
+	t := &tables{dir: dir, conntrack: conntrack}
+	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}, Cache: types}
 	if err := spec.LoadAndAssign(&t.bpfObjects, opts); err != nil {
 		return nil, fmt.Errorf("software: load programs: %w", err)
 	}
@@ -166,20 +172,20 @@ func pinDir(base string) (string, error) {
 
 // conntrackOptions is the size of the kernel's struct bpf_ct_opts that the
 // programs shall use: 16 with zones, 12 without, 0 = no conntrack.
-func conntrackOptions() uint32 {
-	spec, err := btf.LoadKernelSpec()
+func conntrackOptions(types *btf.Cache) uint32 {
+	spec, err := types.Kernel()
 	if err != nil {
 		return 0
 	}
 	var s *btf.Struct
 	if err := spec.TypeByName("bpf_ct_opts", &s); err != nil {
-		return moduleConntrackOptions()
+		return moduleConntrackOptions(types)
 	}
 	return optionSize(s)
 }
 
-func moduleConntrackOptions() uint32 {
-	spec, err := btf.LoadKernelModuleSpec("nf_conntrack")
+func moduleConntrackOptions(types *btf.Cache) uint32 {
+	spec, err := types.Module("nf_conntrack")
 	if err != nil {
 		return 0
 	}

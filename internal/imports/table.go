@@ -129,7 +129,7 @@ var exempt = map[string][]string{
 // home says which rooms alone may use a library outside of tests, so that it
 // can be replaced.
 var home = map[string][]string{
-	"github.com/cilium/ebpf":       {"hwabstraction", "testbed", "cmd/dpmip-lab"},
+	"github.com/cilium/ebpf":       {"hwabstraction", "internal/kernelbtf", "testbed", "cmd/dpmip-lab"},
 	"github.com/ti-mo/conntrack":   {"hwabstraction", "testbed"},
 	"github.com/google/nftables":   {"hwabstraction", "testbed"},
 	"go.etcd.io/bbolt":             {"mgmt/store/bolt", "router/state", "agent/daemon", "internal/boltfile", "testbed"},
