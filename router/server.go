@@ -219,6 +219,7 @@ func (s *Server) step(ctx context.Context, now time.Time, e Event) {
 		case registration.Count:
 			s.metrics.messages.WithLabelValues(eff.Name).Inc()
 		case registration.PeerUp:
+			s.use.contacts++
 			s.log.Info("management node up", "peer", eff.Peer, "restarted", eff.Restarted)
 		case registration.PeerDown:
 			s.log.Warn("management node down; routes stay", "peer", eff.Peer)

@@ -17,6 +17,9 @@ type Use struct {
 	Refused uint64
 	Last    string
 	LastAt  time.Time
+	// Contacts counts how often a management node was found, first or again: who
+	// was told something before may have forgotten it.
+	Contacts uint64
 }
 
 // Free is how many more routes may come.
@@ -27,6 +30,8 @@ type use struct {
 	refused uint64
 	last    string
 	at      time.Time
+
+	contacts uint64
 }
 
 // refused makes a refusal known to the operator; only the status travels.
@@ -43,7 +48,7 @@ func (s *Server) refused(now time.Time, r Refused) {
 func (s *Server) Use(ctx context.Context) (Use, error) {
 	var out Use
 	ok := s.do(ctx, func(time.Time) {
-		out = Use{Routes: len(s.core.routes), Limit: s.core.Limit(), Refused: s.use.refused, Last: s.use.last, LastAt: s.use.at}
+		out = Use{Routes: len(s.core.routes), Limit: s.core.Limit(), Refused: s.use.refused, Last: s.use.last, LastAt: s.use.at, Contacts: s.use.contacts}
 	})
 	if !ok {
 		return Use{}, fmt.Errorf("router: stopping: %w", ctx.Err())

@@ -170,6 +170,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 func (d *daemon) adminHandler() http.Handler {
 	s := &server.Service{Loop: d.loop, Reread: d.reload, Checks: d.checks}
+	d.registry.MustRegister(server.RouterGauges(s))
 	mux := http.NewServeMux()
 	mux.Handle(dpmipv1connect.NewManagementServiceHandler(s))
 	mux.Handle(dpmipv1connect.NewReportServiceHandler(s))

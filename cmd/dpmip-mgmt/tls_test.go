@@ -135,6 +135,31 @@ func TestMutualTLS(t *testing.T) {
 	if err := agent.ReportMove(t.Context(), vm, 2, &v1.HolderReport{Hypervisor: "hv-b", Role: "destination"}); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("an agent reports for another: %v", err)
 	}
+	router := connectTo(ca.issue("tor-a"))
+	for _, x := range []struct {
+		by     *mgmtclient.Client
+		report *v1.RouterReport
+		want   connect.Code // 0: taken
+	}{
+		{router, &v1.RouterReport{Router: "tor-a", Use: &v1.GetUseResponse{Routes: 7, Limit: 10}}, 0},
+		{router, &v1.RouterReport{Router: "tor-a"}, connect.CodeInvalidArgument},
+		{router, &v1.RouterReport{Router: "tor-b", Use: &v1.GetUseResponse{}}, connect.CodePermissionDenied},
+		{operator, &v1.RouterReport{Router: "tor-x", Use: &v1.GetUseResponse{}}, connect.CodeInvalidArgument},
+		{operator, &v1.RouterReport{Router: "tor-b", Use: &v1.GetUseResponse{}, Sessions: make([]*v1.Session, 2000)}, connect.CodeInvalidArgument},
+	} {
+		if err := x.by.ReportRouter(t.Context(), x.report); err != nil && connect.CodeOf(err) != x.want || err == nil && x.want != 0 {
+			t.Errorf("report of %q: %v, want code %d", x.report.Router, err, x.want)
+		}
+	}
+	list, err := operator.ListRouters(t.Context(), connect.NewRequest(&v1.ListRoutersRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list.Msg.Routers {
+		if got := r.Report.GetUse().GetRoutes(); r.Name == "tor-a" && (got != 7 || r.ReportedAtNs == 0) || r.Name != "tor-a" && r.Report != nil {
+			t.Errorf("%s is shown with the report %v of %d", r.Name, r.Report, r.ReportedAtNs)
+		}
+	}
 	// With TLS 1.3 the client is through before the server has looked at its
 	// certificate: it hears of the alert, or only that the connection has ended.
 	stranger := connectTo(other.issue("operator"))

@@ -25,6 +25,7 @@ type config struct {
 	Insecure   bool              `toml:"insecure_accept_unauthenticated"`
 	Enterprise uint32            `toml:"enterprise"`
 	Management []managementTable `toml:"management,required"`
+	Report     reportTable       `toml:"report"`
 	Timers     timersTable       `toml:"timers"`
 	Admin      adminTable        `toml:"admin"`
 	FRR        frrTable          `toml:"frr"`
@@ -60,6 +61,7 @@ func (c *config) SetDefaults() {
 	c.BGP.Metric, c.BGP.GracefulRestart = 30, true
 	c.Timers.Heartbeat, c.Timers.Misses = strictconf.Duration(time.Second), 3
 	c.Timers.Resync = strictconf.Duration(30 * time.Second)
+	c.Report.Interval = strictconf.Duration(time.Minute)
 }
 
 // Validate checks what spans keys.
@@ -89,6 +91,9 @@ func (c *config) Validate(src *strictconf.Source) error {
 
 func (c *config) validateRoles(src *strictconf.Source) error {
 	if err := c.Admin.check(src); err != nil {
+		return err
+	}
+	if err := c.Report.check(src); err != nil {
 		return err
 	}
 	if _, err := c.FRR.options(); err != nil {

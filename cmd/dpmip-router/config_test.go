@@ -29,6 +29,10 @@ func TestCheckConfig(t *testing.T) {
 		"one SPI twice":      {"4102", "4101", ": management"},
 		"no keys":            {"[[management.keys]]", "[[management.key]]", "management"},
 		"no heartbeat":       {`heartbeat = "1s"`, `heartbeat = "0s"`, ": timers: heartbeat"},
+		"report of nobody":   {"[timers]", "[report]\ntarget = \"/run/dpmip/mgmt.sock\"\n[timers]", ": report: name is missing"},
+		"report to nobody":   {"[timers]", "[report]\nname = \"tor-a\"\n[timers]", ": report: is of no use without target"},
+		"report without TLS": {"[timers]", "[report]\nname = \"tor-a\"\ntarget = \"https://[::1]:5437\"\n[timers]", ": report: mgmtclient: bad target"},
+		"busy reports":       {"[timers]", "[report]\nname = \"tor-a\"\ntarget = \"/run/dpmip/mgmt.sock\"\ninterval = \"1ms\"\n[timers]", ": report.interval: 1ms: want at least 1s"},
 		"unknown algorithm":  {"send    = 4101", "send = 4101\nalgorithm = \"md5\"", "management[0].keys[0].algorithm: \"md5\""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -177,6 +177,14 @@ func (d *daemon) run(ctx context.Context) error {
 		}),
 	}
 	tasks = append(tasks, d.borderTasks()...)
+	if d.cfg.Report.Target != "" {
+		r, err := newReporter(d)
+		if err != nil {
+			return err
+		}
+		defer r.close()
+		tasks = append(tasks, r)
+	}
 	handler := d.adminHandler()
 	alive := func(ctx context.Context) error { _, err := d.server.Routes(ctx); return err }
 	tasks = append(tasks, admin.Socket(d.cfg.Socket.String(), handler), task.Watchdog(alive))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -179,10 +180,25 @@ func (e *env) routers() *cobra.Command {
 		}
 		var rows [][]any
 		for _, h := range r.Msg.Routers {
-			rows = append(rows, []any{h.Name, h.Role, h.Up, h.Locators, h.Routes, h.Outbox, h.RestartCounter, at(h.LastHeardNs)})
+			rows = append(rows, append([]any{h.Name, h.Role, h.Up, h.Locators, h.Routes, h.Outbox, h.RestartCounter, at(h.LastHeardNs)}, reported(h)...))
 		}
-		return e.print(r.Msg, "ROUTER ROLE UP LOCATORS ROUTES OUTBOX RESTARTS HEARD", rows)
+		return e.print(r.Msg, "ROUTER ROLE UP LOCATORS ROUTES OUTBOX RESTARTS HEARD HOLDS REFUSED BGP FLAPS IN OUT REPORTED", rows)
 	})
+}
+
+// reported is what a router says of itself: its columns from HOLDS on.
+func reported(h *v1.Router) []any {
+	if h.Report == nil {
+		return []any{"-", "-", "-", "-", "-", "-", "never"}
+	}
+	u, bgp, flaps := h.Report.Use, "-", uint32(0)
+	if len(h.Report.Sessions) > 0 {
+		bgp = fmt.Sprintf("%d/%d", u.GetSessionsUp(), u.GetSessions())
+	}
+	for _, s := range h.Report.Sessions {
+		flaps += s.Flaps
+	}
+	return []any{fmt.Sprintf("%d/%d", u.GetRoutes(), u.GetLimit()), u.GetRefused(), bgp, flaps, u.GetImported(), u.GetAnnounced(), at(h.ReportedAtNs)}
 }
 
 func (e *env) reload() *cobra.Command {

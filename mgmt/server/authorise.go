@@ -17,8 +17,8 @@ import (
 type callerKey struct{}
 
 // Authorise lets callers over mutual TLS do what their certificate's common
-// name allows: the operators everything, anybody else, with its hypervisor's
-// name, only reports about itself. With no operators named there are none over
+// name allows: the operators everything, anybody else, with its hypervisor's or
+// router's name, only reports about itself. With no operators named there are none over
 // TCP.
 func Authorise(operators []string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -39,10 +39,10 @@ func Authorise(operators []string, h http.Handler) http.Handler {
 	})
 }
 
-// mayReport refuses a report about another hypervisor than the caller's own.
-func mayReport(ctx context.Context, hypervisor string) error {
-	if name, limited := ctx.Value(callerKey{}).(string); limited && name != hypervisor {
-		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s may report for itself only, not for %q", name, hypervisor))
+// mayReport refuses a report about another hypervisor or router than the caller's own.
+func mayReport(ctx context.Context, self string) error {
+	if name, limited := ctx.Value(callerKey{}).(string); limited && name != self {
+		return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s may report for itself only, not for %q", name, self))
 	}
 	return nil
 }

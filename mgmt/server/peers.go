@@ -52,6 +52,9 @@ func (s *Service) ListRouters(ctx context.Context, _ *connect.Request[v1.ListRou
 			out.Routers = append(out.Routers, p)
 		}
 	})
+	for _, p := range out.Routers {
+		p.Report, p.ReportedAtNs = s.routers.of(p.Name)
+	}
 	slices.SortFunc(out.Routers, func(a, b *v1.Router) int { return strings.Compare(a.Name, b.Name) })
 	return connect.NewResponse(out), failure(err)
 }

@@ -20,6 +20,8 @@ type Service struct {
 	Reread func(context.Context) ([]string, error)
 	// Checks are what the daemon itself knows for Doctor.
 	Checks func(context.Context) []*v1.Check
+
+	routers routerReports
 }
 
 // failure gives an error of the Core the code that a caller can branch on.

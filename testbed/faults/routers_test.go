@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/testbed/scenario"
@@ -188,4 +189,53 @@ func TestDeadRouter(t *testing.T) {
 		}})
 	}
 	family(t, scenario.Settings{}, nil, cases)
+}
+
+// TestRoutersReport: over the admin interface each router tells the management
+// node what it holds itself, and goes on when either has restarted.
+func TestRoutersReport(t *testing.T) {
+	alone(t, scenario.Settings{}, nil, func(w *world) {
+		reported := func(want uint32) {
+			t.Helper()
+			w.eventually(fmt.Sprintf("reports of %d host routes", want), func() string {
+				res, err := w.mgmt().ListRouters(w.ctx, connect.NewRequest(&v1.ListRoutersRequest{}))
+				if err != nil {
+					return err.Error()
+				}
+				if len(res.Msg.Routers) != len(routers) {
+					return fmt.Sprintf("%d routers, want %d", len(res.Msg.Routers), len(routers))
+				}
+				for _, r := range res.Msg.Routers {
+					own, err := w.router(r.Name).GetUse(w.ctx, connect.NewRequest(&v1.GetUseRequest{}))
+					if err != nil {
+						return err.Error()
+					}
+					switch {
+					case r.Report == nil || time.Since(time.Unix(0, r.ReportedAtNs)) > time.Minute:
+						return r.Name + " has not reported"
+					case r.Report.Use.Routes != want || cmp.Diff(own.Msg, r.Report.Use, protocmp.Transform()) != "":
+						return fmt.Sprintf("%s reports %v, itself it says %v, want %d routes", r.Name, r.Report.Use, own.Msg, want)
+					}
+				}
+				return ""
+			})
+		}
+		reported(0)
+		m := w.routed()
+		m.prepare()
+		m.leave()
+		m.arrive()
+		if !m.activate(10 * time.Second) {
+			t.Fatal("not committed")
+		}
+		w.routesTo(m.to)
+		n := uint32(len(families))
+		reported(n)
+		w.kill(topology.Mgmt)
+		w.start(topology.Mgmt)
+		reported(n)
+		w.kill(topology.Spine)
+		w.start(topology.Spine)
+		reported(n)
+	})
 }

@@ -79,6 +79,13 @@ log_level = "debug"
 [[management]]
 locator = "{{.Mgmt}}"
 keys = [{ send = {{.Keys.ToMgmt}}, receive = {{.Keys.ToPeer}}, key = "hex:{{.Keys.Secret}}" }]
+
+[report]
+name = "{{.Name}}"
+target = "{{.Report}}"
+ca = "{{.TLS.CA}}"
+cert = "{{.TLS.Cert}}"
+key = "{{.TLS.Key}}"
 ` + timers + `{{.Tables}}{{end}}
 
 {{define "inventory"}}[policy]
@@ -172,7 +179,9 @@ type mgmtConfig struct {
 }
 
 type routerConfig struct {
-	Dir      string
+	Name, Dir, Report string
+
+	TLS      tlsFiles
 	Locators []netip.Addr
 	Mgmt     netip.Addr
 	Keys     pairKeys

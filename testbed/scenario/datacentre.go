@@ -178,7 +178,11 @@ func (d *DataCentre) startRouters(context.Context) error {
 		if d.set.roles != nil {
 			top, tables = d.set.roles(r)
 		}
-		path, err := write(dir, "router.toml", "router", routerConfig{Top: top, Tables: tables, Dir: dir, Locators: d.signalling(r.Locator), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(100+i, r.Name, d.set.Seed)})
+		files, err := d.ca.issue(dir, r.Name)
+		if err != nil {
+			return err
+		}
+		path, err := write(dir, "router.toml", "router", routerConfig{Name: r.Name, Report: "https://" + d.reportsTo().String(), TLS: files, Top: top, Tables: tables, Dir: dir, Locators: d.signalling(r.Locator), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(100+i, r.Name, d.set.Seed)})
 		if err != nil {
 			return err
 		}

@@ -823,6 +823,8 @@ type Router struct {
 	RestartCounter uint32                 `protobuf:"varint,6,opt,name=restart_counter,json=restartCounter,proto3" json:"restart_counter,omitempty"`
 	Routes         uint32                 `protobuf:"varint,7,opt,name=routes,proto3" json:"routes,omitempty"`
 	Outbox         uint32                 `protobuf:"varint,8,opt,name=outbox,proto3" json:"outbox,omitempty"`
+	Report         *RouterReport          `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
+	ReportedAtNs   int64                  `protobuf:"varint,10,opt,name=reported_at_ns,json=reportedAtNs,proto3" json:"reported_at_ns,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -913,6 +915,168 @@ func (x *Router) GetOutbox() uint32 {
 	return 0
 }
 
+func (x *Router) GetReport() *RouterReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *Router) GetReportedAtNs() int64 {
+	if x != nil {
+		return x.ReportedAtNs
+	}
+	return 0
+}
+
+type RouterReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Router        string                 `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Use           *GetUseResponse        `protobuf:"bytes,3,opt,name=use,proto3" json:"use,omitempty"`
+	Sessions      []*Session             `protobuf:"bytes,4,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterReport) Reset() {
+	*x = RouterReport{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterReport) ProtoMessage() {}
+
+func (x *RouterReport) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterReport.ProtoReflect.Descriptor instead.
+func (*RouterReport) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RouterReport) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *RouterReport) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *RouterReport) GetUse() *GetUseResponse {
+	if x != nil {
+		return x.Use
+	}
+	return nil
+}
+
+func (x *RouterReport) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+type ReportRouterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        *RouterReport          `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRouterRequest) Reset() {
+	*x = ReportRouterRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRouterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRouterRequest) ProtoMessage() {}
+
+func (x *ReportRouterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRouterRequest.ProtoReflect.Descriptor instead.
+func (*ReportRouterRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReportRouterRequest) GetReport() *RouterReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type ReportRouterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRouterResponse) Reset() {
+	*x = ReportRouterResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRouterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRouterResponse) ProtoMessage() {}
+
+func (x *ReportRouterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRouterResponse.ProtoReflect.Descriptor instead.
+func (*ReportRouterResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{14}
+}
+
 type ListRoutersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -921,7 +1085,7 @@ type ListRoutersRequest struct {
 
 func (x *ListRoutersRequest) Reset() {
 	*x = ListRoutersRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[12]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1097,7 @@ func (x *ListRoutersRequest) String() string {
 func (*ListRoutersRequest) ProtoMessage() {}
 
 func (x *ListRoutersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[12]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1110,7 @@ func (x *ListRoutersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutersRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutersRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{12}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{15}
 }
 
 type ListRoutersResponse struct {
@@ -958,7 +1122,7 @@ type ListRoutersResponse struct {
 
 func (x *ListRoutersResponse) Reset() {
 	*x = ListRoutersResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1134,7 @@ func (x *ListRoutersResponse) String() string {
 func (*ListRoutersResponse) ProtoMessage() {}
 
 func (x *ListRoutersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1147,7 @@ func (x *ListRoutersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutersResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutersResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{13}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRoutersResponse) GetRouters() []*Router {
@@ -1004,7 +1168,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1180,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1193,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{14}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Phase) GetName() string {
@@ -1076,7 +1240,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1252,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1265,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{15}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Move) GetVm() string {
@@ -1219,7 +1383,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1395,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1408,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{16}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Delivery) GetOld() string {
@@ -1272,7 +1436,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1448,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1461,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{17}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListMovesRequest) GetVm() string {
@@ -1330,7 +1494,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1506,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1519,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{18}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1375,7 +1539,7 @@ type WatchMoveRequest struct {
 
 func (x *WatchMoveRequest) Reset() {
 	*x = WatchMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1551,7 @@ func (x *WatchMoveRequest) String() string {
 func (*WatchMoveRequest) ProtoMessage() {}
 
 func (x *WatchMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1564,7 @@ func (x *WatchMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMoveRequest.ProtoReflect.Descriptor instead.
 func (*WatchMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{19}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchMoveRequest) GetVm() string {
@@ -1432,7 +1596,7 @@ type PrepareMoveRequest struct {
 
 func (x *PrepareMoveRequest) Reset() {
 	*x = PrepareMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1608,7 @@ func (x *PrepareMoveRequest) String() string {
 func (*PrepareMoveRequest) ProtoMessage() {}
 
 func (x *PrepareMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1621,7 @@ func (x *PrepareMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareMoveRequest.ProtoReflect.Descriptor instead.
 func (*PrepareMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{20}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PrepareMoveRequest) GetVm() string {
@@ -1518,7 +1682,7 @@ type PrepareMoveResponse struct {
 
 func (x *PrepareMoveResponse) Reset() {
 	*x = PrepareMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1694,7 @@ func (x *PrepareMoveResponse) String() string {
 func (*PrepareMoveResponse) ProtoMessage() {}
 
 func (x *PrepareMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1707,7 @@ func (x *PrepareMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareMoveResponse.ProtoReflect.Descriptor instead.
 func (*PrepareMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{21}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PrepareMoveResponse) GetMove() *Move {
@@ -1565,7 +1729,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1741,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1754,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{22}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AbortMoveRequest) GetVm() string {
@@ -1630,7 +1794,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1806,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1819,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{23}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AbortMoveResponse) GetMove() *Move {
@@ -1676,7 +1840,7 @@ type SourceLostRequest struct {
 
 func (x *SourceLostRequest) Reset() {
 	*x = SourceLostRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1852,7 @@ func (x *SourceLostRequest) String() string {
 func (*SourceLostRequest) ProtoMessage() {}
 
 func (x *SourceLostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1865,7 @@ func (x *SourceLostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceLostRequest.ProtoReflect.Descriptor instead.
 func (*SourceLostRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{24}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SourceLostRequest) GetVm() string {
@@ -1734,7 +1898,7 @@ type SourceLostResponse struct {
 
 func (x *SourceLostResponse) Reset() {
 	*x = SourceLostResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1910,7 @@ func (x *SourceLostResponse) String() string {
 func (*SourceLostResponse) ProtoMessage() {}
 
 func (x *SourceLostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1923,7 @@ func (x *SourceLostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceLostResponse.ProtoReflect.Descriptor instead.
 func (*SourceLostResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{25}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SourceLostResponse) GetMove() *Move {
@@ -1781,7 +1945,7 @@ type EvacuateHypervisorRequest struct {
 
 func (x *EvacuateHypervisorRequest) Reset() {
 	*x = EvacuateHypervisorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1957,7 @@ func (x *EvacuateHypervisorRequest) String() string {
 func (*EvacuateHypervisorRequest) ProtoMessage() {}
 
 func (x *EvacuateHypervisorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1970,7 @@ func (x *EvacuateHypervisorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHypervisorRequest.ProtoReflect.Descriptor instead.
 func (*EvacuateHypervisorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{26}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EvacuateHypervisorRequest) GetHypervisor() string {
@@ -1847,7 +2011,7 @@ type EvacuateHypervisorResponse struct {
 
 func (x *EvacuateHypervisorResponse) Reset() {
 	*x = EvacuateHypervisorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +2023,7 @@ func (x *EvacuateHypervisorResponse) String() string {
 func (*EvacuateHypervisorResponse) ProtoMessage() {}
 
 func (x *EvacuateHypervisorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2036,7 @@ func (x *EvacuateHypervisorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHypervisorResponse.ProtoReflect.Descriptor instead.
 func (*EvacuateHypervisorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{27}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EvacuateHypervisorResponse) GetMoves() []*Move {
@@ -1899,7 +2063,7 @@ type RetireHypervisorRequest struct {
 
 func (x *RetireHypervisorRequest) Reset() {
 	*x = RetireHypervisorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1911,7 +2075,7 @@ func (x *RetireHypervisorRequest) String() string {
 func (*RetireHypervisorRequest) ProtoMessage() {}
 
 func (x *RetireHypervisorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,7 +2088,7 @@ func (x *RetireHypervisorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireHypervisorRequest.ProtoReflect.Descriptor instead.
 func (*RetireHypervisorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{28}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RetireHypervisorRequest) GetHypervisor() string {
@@ -1951,7 +2115,7 @@ type RetireHypervisorResponse struct {
 
 func (x *RetireHypervisorResponse) Reset() {
 	*x = RetireHypervisorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2127,7 @@ func (x *RetireHypervisorResponse) String() string {
 func (*RetireHypervisorResponse) ProtoMessage() {}
 
 func (x *RetireHypervisorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2140,7 @@ func (x *RetireHypervisorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireHypervisorResponse.ProtoReflect.Descriptor instead.
 func (*RetireHypervisorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{29}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RetireHypervisorResponse) GetRetired() bool {
@@ -2014,7 +2178,7 @@ type HolderReport struct {
 
 func (x *HolderReport) Reset() {
 	*x = HolderReport{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2190,7 @@ func (x *HolderReport) String() string {
 func (*HolderReport) ProtoMessage() {}
 
 func (x *HolderReport) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2203,7 @@ func (x *HolderReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderReport.ProtoReflect.Descriptor instead.
 func (*HolderReport) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{30}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HolderReport) GetHypervisor() string {
@@ -2150,7 +2314,7 @@ type EndpointFigures struct {
 
 func (x *EndpointFigures) Reset() {
 	*x = EndpointFigures{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2162,7 +2326,7 @@ func (x *EndpointFigures) String() string {
 func (*EndpointFigures) ProtoMessage() {}
 
 func (x *EndpointFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2175,7 +2339,7 @@ func (x *EndpointFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointFigures.ProtoReflect.Descriptor instead.
 func (*EndpointFigures) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{31}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EndpointFigures) GetSent() uint64 {
@@ -2257,7 +2421,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2433,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2446,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{32}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Receipt) GetMove() *Move {
@@ -2351,7 +2515,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2527,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2540,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{33}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListReceiptsRequest) GetVm() string {
@@ -2402,7 +2566,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2578,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2591,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{34}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -2447,7 +2611,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +2623,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +2636,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetReceiptRequest) GetVm() string {
@@ -2498,7 +2662,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2674,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2687,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -2544,7 +2708,7 @@ type AddEndpointFiguresRequest struct {
 
 func (x *AddEndpointFiguresRequest) Reset() {
 	*x = AddEndpointFiguresRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2720,7 @@ func (x *AddEndpointFiguresRequest) String() string {
 func (*AddEndpointFiguresRequest) ProtoMessage() {}
 
 func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2733,7 @@ func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresRequest.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AddEndpointFiguresRequest) GetVm() string {
@@ -2601,7 +2765,7 @@ type AddEndpointFiguresResponse struct {
 
 func (x *AddEndpointFiguresResponse) Reset() {
 	*x = AddEndpointFiguresResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2613,7 +2777,7 @@ func (x *AddEndpointFiguresResponse) String() string {
 func (*AddEndpointFiguresResponse) ProtoMessage() {}
 
 func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2626,7 +2790,7 @@ func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresResponse.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
 }
 
 type ReportMoveRequest struct {
@@ -2640,7 +2804,7 @@ type ReportMoveRequest struct {
 
 func (x *ReportMoveRequest) Reset() {
 	*x = ReportMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2652,7 +2816,7 @@ func (x *ReportMoveRequest) String() string {
 func (*ReportMoveRequest) ProtoMessage() {}
 
 func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2665,7 +2829,7 @@ func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveRequest.ProtoReflect.Descriptor instead.
 func (*ReportMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReportMoveRequest) GetVm() string {
@@ -2697,7 +2861,7 @@ type ReportMoveResponse struct {
 
 func (x *ReportMoveResponse) Reset() {
 	*x = ReportMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2873,7 @@ func (x *ReportMoveResponse) String() string {
 func (*ReportMoveResponse) ProtoMessage() {}
 
 func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2886,7 @@ func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveResponse.ProtoReflect.Descriptor instead.
 func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
 }
 
 type ReloadRequest struct {
@@ -2733,7 +2897,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2909,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2922,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
 }
 
 type ReloadResponse struct {
@@ -2770,7 +2934,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2946,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2959,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -2818,7 +2982,7 @@ type AttachVMRequest struct {
 
 func (x *AttachVMRequest) Reset() {
 	*x = AttachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +2994,7 @@ func (x *AttachVMRequest) String() string {
 func (*AttachVMRequest) ProtoMessage() {}
 
 func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3007,7 @@ func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMRequest.ProtoReflect.Descriptor instead.
 func (*AttachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AttachVMRequest) GetVm() string {
@@ -2890,7 +3054,7 @@ type AttachVMResponse struct {
 
 func (x *AttachVMResponse) Reset() {
 	*x = AttachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3066,7 @@ func (x *AttachVMResponse) String() string {
 func (*AttachVMResponse) ProtoMessage() {}
 
 func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3079,7 @@ func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMResponse.ProtoReflect.Descriptor instead.
 func (*AttachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AttachVMResponse) GetVm() *VM {
@@ -2934,7 +3098,7 @@ type ReleaseVMRequest struct {
 
 func (x *ReleaseVMRequest) Reset() {
 	*x = ReleaseVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3110,7 @@ func (x *ReleaseVMRequest) String() string {
 func (*ReleaseVMRequest) ProtoMessage() {}
 
 func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3123,7 @@ func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReleaseVMRequest) GetVm() string {
@@ -2980,7 +3144,7 @@ type ReleaseVMResponse struct {
 
 func (x *ReleaseVMResponse) Reset() {
 	*x = ReleaseVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +3156,7 @@ func (x *ReleaseVMResponse) String() string {
 func (*ReleaseVMResponse) ProtoMessage() {}
 
 func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +3169,7 @@ func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReleaseVMResponse) GetEpoch() uint32 {
@@ -3040,7 +3204,7 @@ type ActivateVMRequest struct {
 
 func (x *ActivateVMRequest) Reset() {
 	*x = ActivateVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3216,7 @@ func (x *ActivateVMRequest) String() string {
 func (*ActivateVMRequest) ProtoMessage() {}
 
 func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3229,7 @@ func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ActivateVMRequest) GetVm() string {
@@ -3102,7 +3266,7 @@ type ActivateVMResponse struct {
 
 func (x *ActivateVMResponse) Reset() {
 	*x = ActivateVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3278,7 @@ func (x *ActivateVMResponse) String() string {
 func (*ActivateVMResponse) ProtoMessage() {}
 
 func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3291,7 @@ func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMResponse.ProtoReflect.Descriptor instead.
 func (*ActivateVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ActivateVMResponse) GetEpoch() uint32 {
@@ -3175,7 +3339,7 @@ type DetachVMRequest struct {
 
 func (x *DetachVMRequest) Reset() {
 	*x = DetachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3187,7 +3351,7 @@ func (x *DetachVMRequest) String() string {
 func (*DetachVMRequest) ProtoMessage() {}
 
 func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3200,7 +3364,7 @@ func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMRequest.ProtoReflect.Descriptor instead.
 func (*DetachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DetachVMRequest) GetVm() string {
@@ -3225,7 +3389,7 @@ type DetachVMResponse struct {
 
 func (x *DetachVMResponse) Reset() {
 	*x = DetachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3401,7 @@ func (x *DetachVMResponse) String() string {
 func (*DetachVMResponse) ProtoMessage() {}
 
 func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3414,7 @@ func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMResponse.ProtoReflect.Descriptor instead.
 func (*DetachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
 }
 
 type VM struct {
@@ -3278,7 +3442,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3290,7 +3454,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3303,7 +3467,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VM) GetVm() string {
@@ -3433,7 +3597,7 @@ type ListVMsRequest struct {
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3445,7 +3609,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3458,7 +3622,7 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
 }
 
 type ListVMsResponse struct {
@@ -3470,7 +3634,7 @@ type ListVMsResponse struct {
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3482,7 +3646,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3495,7 +3659,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListVMsResponse) GetVms() []*VM {
@@ -3526,7 +3690,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3538,7 +3702,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3551,7 +3715,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Rule) GetKind() string {
@@ -3654,7 +3818,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3666,7 +3830,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3679,7 +3843,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListRulesRequest) GetKind() string {
@@ -3698,7 +3862,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3874,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3887,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -3741,7 +3905,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +3917,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +3930,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
 }
 
 type ListDropsResponse struct {
@@ -3778,7 +3942,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3790,7 +3954,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3803,7 +3967,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListDropsResponse) GetDrops() map[string]uint64 {
@@ -3831,7 +3995,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3843,7 +4007,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3856,7 +4020,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Route) GetAddress() string {
@@ -3938,7 +4102,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3950,7 +4114,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3963,7 +4127,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListRoutesRequest) GetAddress() string {
@@ -3982,7 +4146,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3994,7 +4158,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4007,7 +4171,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -4030,7 +4194,7 @@ type GetRouteRequest struct {
 
 func (x *GetRouteRequest) Reset() {
 	*x = GetRouteRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +4206,7 @@ func (x *GetRouteRequest) String() string {
 func (*GetRouteRequest) ProtoMessage() {}
 
 func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +4219,7 @@ func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetRouteRequest) GetAddress() string {
@@ -4104,7 +4268,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4116,7 +4280,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4129,7 +4293,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *NextHop) GetGateway() string {
@@ -4168,7 +4332,7 @@ type KernelRoute struct {
 
 func (x *KernelRoute) Reset() {
 	*x = KernelRoute{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4180,7 +4344,7 @@ func (x *KernelRoute) String() string {
 func (*KernelRoute) ProtoMessage() {}
 
 func (x *KernelRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4193,7 +4357,7 @@ func (x *KernelRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
 func (*KernelRoute) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *KernelRoute) GetPrefix() string {
@@ -4260,7 +4424,7 @@ type GetRouteResponse struct {
 
 func (x *GetRouteResponse) Reset() {
 	*x = GetRouteResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4272,7 +4436,7 @@ func (x *GetRouteResponse) String() string {
 func (*GetRouteResponse) ProtoMessage() {}
 
 func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4285,7 +4449,7 @@ func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetRouteResponse) GetInstalled() bool {
@@ -4345,7 +4509,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4357,7 +4521,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4370,7 +4534,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
 }
 
 type GetUseResponse struct {
@@ -4392,7 +4556,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4404,7 +4568,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4417,7 +4581,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetUseResponse) GetRoutes() uint32 {
@@ -4520,7 +4684,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4532,7 +4696,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4545,7 +4709,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Session) GetPeer() string {
@@ -4661,7 +4825,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4673,7 +4837,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4686,7 +4850,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
 }
 
 type ListSessionsResponse struct {
@@ -4700,7 +4864,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4876,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4889,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -4766,7 +4930,7 @@ type Exchanged struct {
 
 func (x *Exchanged) Reset() {
 	*x = Exchanged{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4778,7 +4942,7 @@ func (x *Exchanged) String() string {
 func (*Exchanged) ProtoMessage() {}
 
 func (x *Exchanged) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4791,7 +4955,7 @@ func (x *Exchanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
 func (*Exchanged) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Exchanged) GetPrefix() string {
@@ -4868,7 +5032,7 @@ type ListExchangedRequest struct {
 
 func (x *ListExchangedRequest) Reset() {
 	*x = ListExchangedRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4880,7 +5044,7 @@ func (x *ListExchangedRequest) String() string {
 func (*ListExchangedRequest) ProtoMessage() {}
 
 func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4893,7 +5057,7 @@ func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
 func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListExchangedRequest) GetPeer() string {
@@ -4926,7 +5090,7 @@ type ListExchangedResponse struct {
 
 func (x *ListExchangedResponse) Reset() {
 	*x = ListExchangedResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4938,7 +5102,7 @@ func (x *ListExchangedResponse) String() string {
 func (*ListExchangedResponse) ProtoMessage() {}
 
 func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4951,7 +5115,7 @@ func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
 func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
@@ -4973,7 +5137,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4985,7 +5149,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4998,7 +5162,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Check) GetName() string {
@@ -5037,7 +5201,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5049,7 +5213,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5062,7 +5226,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
 }
 
 type DoctorResponse struct {
@@ -5075,7 +5239,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5087,7 +5251,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5100,7 +5264,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -5191,7 +5355,7 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x06outbox\x18\v \x01(\rR\x06outbox\"\x18\n" +
 	"\x16ListHypervisorsRequest\"Q\n" +
 	"\x17ListHypervisorsResponse\x126\n" +
-	"\vhypervisors\x18\x01 \x03(\v2\x14.dpmip.v1.HypervisorR\vhypervisors\"\xd9\x01\n" +
+	"\vhypervisors\x18\x01 \x03(\v2\x14.dpmip.v1.HypervisorR\vhypervisors\"\xaf\x02\n" +
 	"\x06Router\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1a\n" +
@@ -5200,7 +5364,18 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\rlast_heard_ns\x18\x05 \x01(\x03R\vlastHeardNs\x12'\n" +
 	"\x0frestart_counter\x18\x06 \x01(\rR\x0erestartCounter\x12\x16\n" +
 	"\x06routes\x18\a \x01(\rR\x06routes\x12\x16\n" +
-	"\x06outbox\x18\b \x01(\rR\x06outbox\"\x14\n" +
+	"\x06outbox\x18\b \x01(\rR\x06outbox\x12.\n" +
+	"\x06report\x18\t \x01(\v2\x16.dpmip.v1.RouterReportR\x06report\x12$\n" +
+	"\x0ereported_at_ns\x18\n" +
+	" \x01(\x03R\freportedAtNs\"\x9b\x01\n" +
+	"\fRouterReport\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12*\n" +
+	"\x03use\x18\x03 \x01(\v2\x18.dpmip.v1.GetUseResponseR\x03use\x12-\n" +
+	"\bsessions\x18\x04 \x03(\v2\x11.dpmip.v1.SessionR\bsessions\"E\n" +
+	"\x13ReportRouterRequest\x12.\n" +
+	"\x06report\x18\x01 \x01(\v2\x16.dpmip.v1.RouterReportR\x06report\"\x16\n" +
+	"\x14ReportRouterResponse\"\x14\n" +
 	"\x12ListRoutersRequest\"A\n" +
 	"\x13ListRoutersResponse\x12*\n" +
 	"\arouters\x18\x01 \x03(\v2\x10.dpmip.v1.RouterR\arouters\"H\n" +
@@ -5555,10 +5730,11 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"GetReceipt\x12\x1b.dpmip.v1.GetReceiptRequest\x1a\x1c.dpmip.v1.GetReceiptResponse\x12_\n" +
 	"\x12AddEndpointFigures\x12#.dpmip.v1.AddEndpointFiguresRequest\x1a$.dpmip.v1.AddEndpointFiguresResponse\x12;\n" +
 	"\x06Reload\x12\x17.dpmip.v1.ReloadRequest\x1a\x18.dpmip.v1.ReloadResponse\x12;\n" +
-	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2X\n" +
+	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\xa7\x01\n" +
 	"\rReportService\x12G\n" +
 	"\n" +
-	"ReportMove\x12\x1b.dpmip.v1.ReportMoveRequest\x1a\x1c.dpmip.v1.ReportMoveResponse2\xac\x04\n" +
+	"ReportMove\x12\x1b.dpmip.v1.ReportMoveRequest\x1a\x1c.dpmip.v1.ReportMoveResponse\x12M\n" +
+	"\fReportRouter\x12\x1d.dpmip.v1.ReportRouterRequest\x1a\x1e.dpmip.v1.ReportRouterResponse2\xac\x04\n" +
 	"\fAgentService\x12A\n" +
 	"\bAttachVM\x12\x19.dpmip.v1.AttachVMRequest\x1a\x1a.dpmip.v1.AttachVMResponse\x12D\n" +
 	"\tReleaseVM\x12\x1a.dpmip.v1.ReleaseVMRequest\x1a\x1b.dpmip.v1.ReleaseVMResponse\x12G\n" +
@@ -5590,7 +5766,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -5604,72 +5780,75 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*ListHypervisorsRequest)(nil),     // 9: dpmip.v1.ListHypervisorsRequest
 	(*ListHypervisorsResponse)(nil),    // 10: dpmip.v1.ListHypervisorsResponse
 	(*Router)(nil),                     // 11: dpmip.v1.Router
-	(*ListRoutersRequest)(nil),         // 12: dpmip.v1.ListRoutersRequest
-	(*ListRoutersResponse)(nil),        // 13: dpmip.v1.ListRoutersResponse
-	(*Phase)(nil),                      // 14: dpmip.v1.Phase
-	(*Move)(nil),                       // 15: dpmip.v1.Move
-	(*Delivery)(nil),                   // 16: dpmip.v1.Delivery
-	(*ListMovesRequest)(nil),           // 17: dpmip.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),          // 18: dpmip.v1.ListMovesResponse
-	(*WatchMoveRequest)(nil),           // 19: dpmip.v1.WatchMoveRequest
-	(*PrepareMoveRequest)(nil),         // 20: dpmip.v1.PrepareMoveRequest
-	(*PrepareMoveResponse)(nil),        // 21: dpmip.v1.PrepareMoveResponse
-	(*AbortMoveRequest)(nil),           // 22: dpmip.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),          // 23: dpmip.v1.AbortMoveResponse
-	(*SourceLostRequest)(nil),          // 24: dpmip.v1.SourceLostRequest
-	(*SourceLostResponse)(nil),         // 25: dpmip.v1.SourceLostResponse
-	(*EvacuateHypervisorRequest)(nil),  // 26: dpmip.v1.EvacuateHypervisorRequest
-	(*EvacuateHypervisorResponse)(nil), // 27: dpmip.v1.EvacuateHypervisorResponse
-	(*RetireHypervisorRequest)(nil),    // 28: dpmip.v1.RetireHypervisorRequest
-	(*RetireHypervisorResponse)(nil),   // 29: dpmip.v1.RetireHypervisorResponse
-	(*HolderReport)(nil),               // 30: dpmip.v1.HolderReport
-	(*EndpointFigures)(nil),            // 31: dpmip.v1.EndpointFigures
-	(*Receipt)(nil),                    // 32: dpmip.v1.Receipt
-	(*ListReceiptsRequest)(nil),        // 33: dpmip.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil),       // 34: dpmip.v1.ListReceiptsResponse
-	(*GetReceiptRequest)(nil),          // 35: dpmip.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 36: dpmip.v1.GetReceiptResponse
-	(*AddEndpointFiguresRequest)(nil),  // 37: dpmip.v1.AddEndpointFiguresRequest
-	(*AddEndpointFiguresResponse)(nil), // 38: dpmip.v1.AddEndpointFiguresResponse
-	(*ReportMoveRequest)(nil),          // 39: dpmip.v1.ReportMoveRequest
-	(*ReportMoveResponse)(nil),         // 40: dpmip.v1.ReportMoveResponse
-	(*ReloadRequest)(nil),              // 41: dpmip.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 42: dpmip.v1.ReloadResponse
-	(*AttachVMRequest)(nil),            // 43: dpmip.v1.AttachVMRequest
-	(*AttachVMResponse)(nil),           // 44: dpmip.v1.AttachVMResponse
-	(*ReleaseVMRequest)(nil),           // 45: dpmip.v1.ReleaseVMRequest
-	(*ReleaseVMResponse)(nil),          // 46: dpmip.v1.ReleaseVMResponse
-	(*ActivateVMRequest)(nil),          // 47: dpmip.v1.ActivateVMRequest
-	(*ActivateVMResponse)(nil),         // 48: dpmip.v1.ActivateVMResponse
-	(*DetachVMRequest)(nil),            // 49: dpmip.v1.DetachVMRequest
-	(*DetachVMResponse)(nil),           // 50: dpmip.v1.DetachVMResponse
-	(*VM)(nil),                         // 51: dpmip.v1.VM
-	(*ListVMsRequest)(nil),             // 52: dpmip.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),            // 53: dpmip.v1.ListVMsResponse
-	(*Rule)(nil),                       // 54: dpmip.v1.Rule
-	(*ListRulesRequest)(nil),           // 55: dpmip.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 56: dpmip.v1.ListRulesResponse
-	(*ListDropsRequest)(nil),           // 57: dpmip.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),          // 58: dpmip.v1.ListDropsResponse
-	(*Route)(nil),                      // 59: dpmip.v1.Route
-	(*ListRoutesRequest)(nil),          // 60: dpmip.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),         // 61: dpmip.v1.ListRoutesResponse
-	(*GetRouteRequest)(nil),            // 62: dpmip.v1.GetRouteRequest
-	(*NextHop)(nil),                    // 63: dpmip.v1.NextHop
-	(*KernelRoute)(nil),                // 64: dpmip.v1.KernelRoute
-	(*GetRouteResponse)(nil),           // 65: dpmip.v1.GetRouteResponse
-	(*GetUseRequest)(nil),              // 66: dpmip.v1.GetUseRequest
-	(*GetUseResponse)(nil),             // 67: dpmip.v1.GetUseResponse
-	(*Session)(nil),                    // 68: dpmip.v1.Session
-	(*ListSessionsRequest)(nil),        // 69: dpmip.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),       // 70: dpmip.v1.ListSessionsResponse
-	(*Exchanged)(nil),                  // 71: dpmip.v1.Exchanged
-	(*ListExchangedRequest)(nil),       // 72: dpmip.v1.ListExchangedRequest
-	(*ListExchangedResponse)(nil),      // 73: dpmip.v1.ListExchangedResponse
-	(*Check)(nil),                      // 74: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 75: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 76: dpmip.v1.DoctorResponse
-	nil,                                // 77: dpmip.v1.ListDropsResponse.DropsEntry
+	(*RouterReport)(nil),               // 12: dpmip.v1.RouterReport
+	(*ReportRouterRequest)(nil),        // 13: dpmip.v1.ReportRouterRequest
+	(*ReportRouterResponse)(nil),       // 14: dpmip.v1.ReportRouterResponse
+	(*ListRoutersRequest)(nil),         // 15: dpmip.v1.ListRoutersRequest
+	(*ListRoutersResponse)(nil),        // 16: dpmip.v1.ListRoutersResponse
+	(*Phase)(nil),                      // 17: dpmip.v1.Phase
+	(*Move)(nil),                       // 18: dpmip.v1.Move
+	(*Delivery)(nil),                   // 19: dpmip.v1.Delivery
+	(*ListMovesRequest)(nil),           // 20: dpmip.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),          // 21: dpmip.v1.ListMovesResponse
+	(*WatchMoveRequest)(nil),           // 22: dpmip.v1.WatchMoveRequest
+	(*PrepareMoveRequest)(nil),         // 23: dpmip.v1.PrepareMoveRequest
+	(*PrepareMoveResponse)(nil),        // 24: dpmip.v1.PrepareMoveResponse
+	(*AbortMoveRequest)(nil),           // 25: dpmip.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),          // 26: dpmip.v1.AbortMoveResponse
+	(*SourceLostRequest)(nil),          // 27: dpmip.v1.SourceLostRequest
+	(*SourceLostResponse)(nil),         // 28: dpmip.v1.SourceLostResponse
+	(*EvacuateHypervisorRequest)(nil),  // 29: dpmip.v1.EvacuateHypervisorRequest
+	(*EvacuateHypervisorResponse)(nil), // 30: dpmip.v1.EvacuateHypervisorResponse
+	(*RetireHypervisorRequest)(nil),    // 31: dpmip.v1.RetireHypervisorRequest
+	(*RetireHypervisorResponse)(nil),   // 32: dpmip.v1.RetireHypervisorResponse
+	(*HolderReport)(nil),               // 33: dpmip.v1.HolderReport
+	(*EndpointFigures)(nil),            // 34: dpmip.v1.EndpointFigures
+	(*Receipt)(nil),                    // 35: dpmip.v1.Receipt
+	(*ListReceiptsRequest)(nil),        // 36: dpmip.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil),       // 37: dpmip.v1.ListReceiptsResponse
+	(*GetReceiptRequest)(nil),          // 38: dpmip.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 39: dpmip.v1.GetReceiptResponse
+	(*AddEndpointFiguresRequest)(nil),  // 40: dpmip.v1.AddEndpointFiguresRequest
+	(*AddEndpointFiguresResponse)(nil), // 41: dpmip.v1.AddEndpointFiguresResponse
+	(*ReportMoveRequest)(nil),          // 42: dpmip.v1.ReportMoveRequest
+	(*ReportMoveResponse)(nil),         // 43: dpmip.v1.ReportMoveResponse
+	(*ReloadRequest)(nil),              // 44: dpmip.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 45: dpmip.v1.ReloadResponse
+	(*AttachVMRequest)(nil),            // 46: dpmip.v1.AttachVMRequest
+	(*AttachVMResponse)(nil),           // 47: dpmip.v1.AttachVMResponse
+	(*ReleaseVMRequest)(nil),           // 48: dpmip.v1.ReleaseVMRequest
+	(*ReleaseVMResponse)(nil),          // 49: dpmip.v1.ReleaseVMResponse
+	(*ActivateVMRequest)(nil),          // 50: dpmip.v1.ActivateVMRequest
+	(*ActivateVMResponse)(nil),         // 51: dpmip.v1.ActivateVMResponse
+	(*DetachVMRequest)(nil),            // 52: dpmip.v1.DetachVMRequest
+	(*DetachVMResponse)(nil),           // 53: dpmip.v1.DetachVMResponse
+	(*VM)(nil),                         // 54: dpmip.v1.VM
+	(*ListVMsRequest)(nil),             // 55: dpmip.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),            // 56: dpmip.v1.ListVMsResponse
+	(*Rule)(nil),                       // 57: dpmip.v1.Rule
+	(*ListRulesRequest)(nil),           // 58: dpmip.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 59: dpmip.v1.ListRulesResponse
+	(*ListDropsRequest)(nil),           // 60: dpmip.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),          // 61: dpmip.v1.ListDropsResponse
+	(*Route)(nil),                      // 62: dpmip.v1.Route
+	(*ListRoutesRequest)(nil),          // 63: dpmip.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),         // 64: dpmip.v1.ListRoutesResponse
+	(*GetRouteRequest)(nil),            // 65: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 66: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 67: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 68: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 69: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 70: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 71: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 72: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 73: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 74: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 75: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 76: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 77: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 78: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 79: dpmip.v1.DoctorResponse
+	nil,                                // 80: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -5678,100 +5857,106 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	3,  // 3: dpmip.v1.ListBindingsResponse.bindings:type_name -> dpmip.v1.Binding
 	3,  // 4: dpmip.v1.GetBindingResponse.binding:type_name -> dpmip.v1.Binding
 	8,  // 5: dpmip.v1.ListHypervisorsResponse.hypervisors:type_name -> dpmip.v1.Hypervisor
-	11, // 6: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
-	14, // 7: dpmip.v1.Move.phases:type_name -> dpmip.v1.Phase
-	16, // 8: dpmip.v1.Move.deliveries:type_name -> dpmip.v1.Delivery
-	15, // 9: dpmip.v1.ListMovesResponse.moves:type_name -> dpmip.v1.Move
-	15, // 10: dpmip.v1.PrepareMoveResponse.move:type_name -> dpmip.v1.Move
-	15, // 11: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
-	15, // 12: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
-	15, // 13: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
-	15, // 14: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
-	30, // 15: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
-	31, // 16: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
-	32, // 17: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
-	32, // 18: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
-	31, // 19: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
-	30, // 20: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
-	51, // 21: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
-	16, // 22: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
-	16, // 23: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
-	51, // 24: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
-	54, // 25: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	77, // 26: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
-	59, // 27: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	63, // 28: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
-	64, // 29: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
-	68, // 30: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
-	71, // 31: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
-	74, // 32: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 33: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 34: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 35: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	12, // 36: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	17, // 37: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	19, // 38: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	20, // 39: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	22, // 40: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	24, // 41: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	26, // 42: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	28, // 43: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	33, // 44: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	35, // 45: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	37, // 46: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	41, // 47: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	75, // 48: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	39, // 49: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	43, // 50: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	45, // 51: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	47, // 52: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	49, // 53: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	52, // 54: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	55, // 55: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	57, // 56: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	75, // 57: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	60, // 58: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	62, // 59: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
-	66, // 60: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
-	69, // 61: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
-	72, // 62: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
-	75, // 63: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 64: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 65: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 66: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	13, // 67: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	18, // 68: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	15, // 69: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	21, // 70: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	23, // 71: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	25, // 72: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	27, // 73: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	29, // 74: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	34, // 75: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	36, // 76: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	38, // 77: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	42, // 78: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	76, // 79: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	40, // 80: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	44, // 81: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	46, // 82: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	48, // 83: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	50, // 84: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	53, // 85: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	56, // 86: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	58, // 87: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	76, // 88: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	61, // 89: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	65, // 90: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
-	67, // 91: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
-	70, // 92: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
-	73, // 93: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
-	76, // 94: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	64, // [64:95] is the sub-list for method output_type
-	33, // [33:64] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	12, // 6: dpmip.v1.Router.report:type_name -> dpmip.v1.RouterReport
+	70, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
+	71, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
+	12, // 9: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
+	11, // 10: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
+	17, // 11: dpmip.v1.Move.phases:type_name -> dpmip.v1.Phase
+	19, // 12: dpmip.v1.Move.deliveries:type_name -> dpmip.v1.Delivery
+	18, // 13: dpmip.v1.ListMovesResponse.moves:type_name -> dpmip.v1.Move
+	18, // 14: dpmip.v1.PrepareMoveResponse.move:type_name -> dpmip.v1.Move
+	18, // 15: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
+	18, // 16: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
+	18, // 17: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
+	18, // 18: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
+	33, // 19: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
+	34, // 20: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
+	35, // 21: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
+	35, // 22: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
+	34, // 23: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
+	33, // 24: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
+	54, // 25: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
+	19, // 26: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
+	19, // 27: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
+	54, // 28: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
+	57, // 29: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
+	80, // 30: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	62, // 31: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
+	66, // 32: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	67, // 33: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	71, // 34: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	74, // 35: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	77, // 36: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 37: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 38: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 39: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	15, // 40: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	20, // 41: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	22, // 42: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	23, // 43: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	25, // 44: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	27, // 45: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	29, // 46: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	31, // 47: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	36, // 48: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	38, // 49: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	40, // 50: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	44, // 51: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	78, // 52: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	42, // 53: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	13, // 54: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
+	46, // 55: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	48, // 56: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	50, // 57: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	52, // 58: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	55, // 59: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	58, // 60: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	60, // 61: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	78, // 62: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	63, // 63: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	65, // 64: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	69, // 65: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	72, // 66: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	75, // 67: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	78, // 68: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 69: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 70: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 71: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	16, // 72: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	21, // 73: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	18, // 74: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	24, // 75: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	26, // 76: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	28, // 77: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	30, // 78: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	32, // 79: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	37, // 80: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	39, // 81: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	41, // 82: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	45, // 83: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	79, // 84: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	43, // 85: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	14, // 86: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
+	47, // 87: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	49, // 88: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	51, // 89: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	53, // 90: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	56, // 91: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	59, // 92: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	61, // 93: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	79, // 94: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	64, // 95: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	68, // 96: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	70, // 97: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	73, // 98: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	76, // 99: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	79, // 100: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	69, // [69:101] is the sub-list for method output_type
+	37, // [37:69] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -5779,14 +5964,14 @@ func file_dpmip_v1_dpmip_proto_init() {
 	if File_dpmip_v1_dpmip_proto != nil {
 		return
 	}
-	file_dpmip_v1_dpmip_proto_msgTypes[32].OneofWrappers = []any{}
+	file_dpmip_v1_dpmip_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   78,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

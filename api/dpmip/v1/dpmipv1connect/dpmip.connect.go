@@ -94,6 +94,9 @@ const (
 	// ReportServiceReportMoveProcedure is the fully-qualified name of the ReportService's ReportMove
 	// RPC.
 	ReportServiceReportMoveProcedure = "/dpmip.v1.ReportService/ReportMove"
+	// ReportServiceReportRouterProcedure is the fully-qualified name of the ReportService's
+	// ReportRouter RPC.
+	ReportServiceReportRouterProcedure = "/dpmip.v1.ReportService/ReportRouter"
 	// AgentServiceAttachVMProcedure is the fully-qualified name of the AgentService's AttachVM RPC.
 	AgentServiceAttachVMProcedure = "/dpmip.v1.AgentService/AttachVM"
 	// AgentServiceReleaseVMProcedure is the fully-qualified name of the AgentService's ReleaseVM RPC.
@@ -596,6 +599,8 @@ func (UnimplementedManagementServiceHandler) Doctor(context.Context, *connect.Re
 // ReportServiceClient is a client for the dpmip.v1.ReportService service.
 type ReportServiceClient interface {
 	ReportMove(context.Context, *connect.Request[v1.ReportMoveRequest]) (*connect.Response[v1.ReportMoveResponse], error)
+	// ReportRouter gives what a router holds and whom it speaks with; the newest report replaces the one before.
+	ReportRouter(context.Context, *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error)
 }
 
 // NewReportServiceClient constructs a client for the dpmip.v1.ReportService service. By default, it
@@ -615,12 +620,19 @@ func NewReportServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(reportServiceMethods.ByName("ReportMove")),
 			connect.WithClientOptions(opts...),
 		),
+		reportRouter: connect.NewClient[v1.ReportRouterRequest, v1.ReportRouterResponse](
+			httpClient,
+			baseURL+ReportServiceReportRouterProcedure,
+			connect.WithSchema(reportServiceMethods.ByName("ReportRouter")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // reportServiceClient implements ReportServiceClient.
 type reportServiceClient struct {
-	reportMove *connect.Client[v1.ReportMoveRequest, v1.ReportMoveResponse]
+	reportMove   *connect.Client[v1.ReportMoveRequest, v1.ReportMoveResponse]
+	reportRouter *connect.Client[v1.ReportRouterRequest, v1.ReportRouterResponse]
 }
 
 // ReportMove calls dpmip.v1.ReportService.ReportMove.
@@ -628,9 +640,16 @@ func (c *reportServiceClient) ReportMove(ctx context.Context, req *connect.Reque
 	return c.reportMove.CallUnary(ctx, req)
 }
 
+// ReportRouter calls dpmip.v1.ReportService.ReportRouter.
+func (c *reportServiceClient) ReportRouter(ctx context.Context, req *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error) {
+	return c.reportRouter.CallUnary(ctx, req)
+}
+
 // ReportServiceHandler is an implementation of the dpmip.v1.ReportService service.
 type ReportServiceHandler interface {
 	ReportMove(context.Context, *connect.Request[v1.ReportMoveRequest]) (*connect.Response[v1.ReportMoveResponse], error)
+	// ReportRouter gives what a router holds and whom it speaks with; the newest report replaces the one before.
+	ReportRouter(context.Context, *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error)
 }
 
 // NewReportServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -646,10 +665,18 @@ func NewReportServiceHandler(svc ReportServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(reportServiceMethods.ByName("ReportMove")),
 		connect.WithHandlerOptions(opts...),
 	)
+	reportServiceReportRouterHandler := connect.NewUnaryHandler(
+		ReportServiceReportRouterProcedure,
+		svc.ReportRouter,
+		connect.WithSchema(reportServiceMethods.ByName("ReportRouter")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/dpmip.v1.ReportService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReportServiceReportMoveProcedure:
 			reportServiceReportMoveHandler.ServeHTTP(w, r)
+		case ReportServiceReportRouterProcedure:
+			reportServiceReportRouterHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -661,6 +688,10 @@ type UnimplementedReportServiceHandler struct{}
 
 func (UnimplementedReportServiceHandler) ReportMove(context.Context, *connect.Request[v1.ReportMoveRequest]) (*connect.Response[v1.ReportMoveResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.ReportMove is not implemented"))
+}
+
+func (UnimplementedReportServiceHandler) ReportRouter(context.Context, *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.ReportRouter is not implemented"))
 }
 
 // AgentServiceClient is a client for the dpmip.v1.AgentService service.
