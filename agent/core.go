@@ -65,6 +65,7 @@ type vm struct {
 	reported map[mobility.Epoch]Figures
 	figures  figures
 	claimed  mobility.Epoch // see upTo
+	unread   mobility.Epoch // the redirect whose flows are still to be loaded; 0 = none
 }
 
 // NewCore makes a Core. The Role of the registration is set here.

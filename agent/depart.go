@@ -119,22 +119,42 @@ func (c *Core) undo(v *vm, a registration.Ask, prev Record, err error) {
 }
 
 // snapshot loads the VM's flows. Without them a policy other than redirect
-// would cut established connections: then the move is refused.
+// would cut established connections: then the answer waits for them, and the
+// move is refused where they cannot be had. Where everything is redirected they
+// are needed only by a later move with another policy, and reading them can take
+// the kernel tens of milliseconds: letGo does, once the VM runs elsewhere.
 func (c *Core) snapshot(v *vm, a registration.Ask, prev Record) {
 	l := v.Leaving
+	ready := func() {
+		l.Ready = true
+		c.accept(v, a, registration.Reply{})
+	}
+	if l.Move.New != mobility.PolicyDrop && l.Move.New != mobility.PolicyReject {
+		v.unread = l.Stamp
+		ready()
+		return
+	}
+	c.readFlows(v, func(err error) {
+		if err != nil {
+			c.undo(v, a, prev, err)
+			return
+		}
+		ready()
+	})
+}
+
+// readFlows loads the flows of a VM that leaves.
+func (c *Core) readFlows(v *vm, then func(error)) {
+	l := v.Leaving
+	v.unread = 0
 	c.emit(SnapshotFlows{
-		Stamp: offload.Stamp(v.VM, l.Stamp), Addrs: v.Serving.Live(),
+		Stamp: offload.Stamp(v.VM, l.Stamp), Addrs: l.olds(),
 		Ref: c.await(func(r Result) {
 			if r.Err != nil {
 				c.count("flow_snapshot_failed")
-				if l.Move.New == mobility.PolicyDrop || l.Move.New == mobility.PolicyReject {
-					c.undo(v, a, prev, r.Err)
-					return
-				}
 			}
 			v.figures.flows = uint64(r.N)
-			l.Ready = true
-			c.accept(v, a, registration.Reply{})
+			then(r.Err)
 		}),
 	})
 }
@@ -254,7 +274,10 @@ func (c *Core) letGo(v *vm, a registration.Ask) {
 				c.refuse(v, a, err)
 				return
 			}
-			c.watch(v, first)
+			c.watch(v, first && v.unread != l.Stamp)
+			if v.unread == l.Stamp { // if they cannot be had, the kernel's conntrack judges
+				c.readFlows(v, func(error) { c.report(v) })
+			}
 			c.accept(v, a, registration.Reply{})
 		})
 	})

@@ -70,8 +70,14 @@ func (d *Device) attach(ifindex uint32, prog *ebpf.Program, name string) error {
 func (d *Device) attachTCX(ifindex uint32, prog *ebpf.Program) error {
 	pin := d.linkPin(ifindex)
 	if l, err := link.LoadPinnedLink(pin, nil); err == nil {
-		defer l.Close()
-		return l.Update(prog)
+		err := l.Update(prog)
+		l.Close()
+		if !errors.Is(err, unix.ENOLINK) { // else of a port that is gone
+			return err
+		}
+		if err := d.removeLink(ifindex); err != nil {
+			return err
+		}
 	}
 	l, err := link.AttachTCX(link.TCXOptions{
 		Interface: int(ifindex), Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: link.Head(),
@@ -112,13 +118,6 @@ func (d *Device) removeLink(ifindex uint32) error {
 		return fmt.Errorf("software: %w", err)
 	}
 	return nil
-}
-
-func (d *Device) detach(ifindex uint32) {
-	if err := d.removeLink(ifindex); err != nil {
-		d.log.Error("program not detached", "port", ifindex, "err", err)
-	}
-	d.removeFilter(ifindex)
 }
 
 // cleanLinks forgets links of ports that are gone.

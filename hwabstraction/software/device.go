@@ -25,7 +25,11 @@ type Device struct {
 	tables  *tables
 	nl      *netlink.Handle
 	rt      *rtConn
-	packets int // AF_PACKET socket
+	openRT  *rtConn // the opener's: it waits for no batch
+	packets int     // AF_PACKET socket
+	opener  *runner // opens holds
+	fencer  *runner
+	fenceFD int // the fencer's; -1 = not yet
 	groups6 int // UDP socket that joins multicast groups
 	nft     *firewall
 	ring    *ringbuf.Reader
@@ -83,7 +87,7 @@ func Open(cfg Config) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{
-		cfg: cfg, log: cfg.Log, ns: ns, packets: -1, groups6: -1,
+		cfg: cfg, log: cfg.Log, ns: ns, packets: -1, groups6: -1, fenceFD: -1,
 		trapped:  make(chan hwabstraction.Trapped, 256),
 		kernel:   map[hwabstraction.RuleID]*kernelRoute{},
 		restores: map[netip.Addr][]uint32{},
@@ -106,11 +110,21 @@ func Open(cfg Config) (*Device, error) {
 // then programs on ports.
 func (d *Device) open() error {
 	for _, step := range []func() error{
-		d.dial, d.load, d.openPlumbing, d.adopt, d.openFirewall, d.attachAll, d.startTasks,
+		d.startRunners, d.dial, d.load, d.openPlumbing, d.adopt, d.openFirewall, d.attachAll, d.startTasks,
 	} {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (d *Device) startRunners() (err error) {
+	if d.opener, err = startRunner(d.ns); err == nil {
+		d.fencer, err = startRunner(d.ns)
+	}
+	if err != nil {
+		return fmt.Errorf("software: thread: %w", err)
 	}
 	return nil
 }
@@ -130,6 +144,9 @@ func (d *Device) dial() (err error) {
 		return fmt.Errorf("software: netlink: %w", err)
 	}
 	if d.rt, err = openIn(d.ns, dialRoute); err != nil {
+		return err
+	}
+	if d.openRT, err = openIn(d.ns, dialRoute); err != nil {
 		return err
 	}
 	d.packets, err = openIn(d.ns, func() (int, error) {
@@ -189,6 +206,11 @@ func (d *Device) Close() error {
 		errs = append(errs, d.monitor.Close())
 	}
 	d.tasks.Wait()
+	for _, r := range []*runner{d.opener, d.fencer} {
+		if r != nil {
+			r.close()
+		}
+	}
 	close(d.trapped)
 	d.apply.Lock()
 	defer d.apply.Unlock()
@@ -201,10 +223,12 @@ func (d *Device) Close() error {
 	if d.nl != nil {
 		d.nl.Close()
 	}
-	if d.rt != nil {
-		d.rt.close()
+	for _, c := range []*rtConn{d.rt, d.openRT} {
+		if c != nil {
+			c.close()
+		}
 	}
-	for _, fd := range []int{d.packets, d.groups6} {
+	for _, fd := range []int{d.packets, d.groups6, d.fenceFD} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -145,8 +145,9 @@ func (d *Device) solicited(ifindex uint32) error {
 	return nil
 }
 
+// closePort makes a port nobody's. The program stays on it and lets everything
+// pass: attaching takes the kernel some 10 ms, and the VM may come back.
 func (d *Device) closePort(name string, ifindex uint32) {
-	d.detach(ifindex)
 	if l, err := d.nl.LinkByIndex(int(ifindex)); err == nil {
 		for _, a := range gateways() {
 			if err := d.nl.AddrDel(l, a); err != nil {

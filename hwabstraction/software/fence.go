@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,68 +21,62 @@ const fencePasses = 2
 // run on a processor or has no loopback; then the queues may hold something yet.
 // It implements hwabstraction.Fencer.
 func (d *Device) Fence(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread, tied to a processor by then, ends with the goroutine
-		done <- d.fence(ctx)
-	}()
-	return <-done
+	return d.fencer.do(func() error { return d.fence(ctx) })
 }
 
+// fence runs on the fencer's thread, which also owns the socket.
 func (d *Device) fence(ctx context.Context) error {
-	s, self, err := fenceSocket(d.ns)
-	if err != nil {
-		return fmt.Errorf("software: fence: %w", err)
+	if d.fenceFD < 0 {
+		fd, err := fenceSocket()
+		if err != nil {
+			return fmt.Errorf("software: fence: %w", err)
+		}
+		d.fenceFD = fd
 	}
-	defer func() { _ = unix.Close(s) }()
-	var allowed unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
-		return fmt.Errorf("software: fence: processors: %w", err)
-	}
+	allowed := &d.fencer.allowed
 	for cpu, left := 0, allowed.Count(); left > 0; cpu++ {
 		if !allowed.IsSet(cpu) {
 			continue
 		}
 		left--
-		var only unix.CPUSet
-		only.Set(cpu)
-		if err := unix.SchedSetaffinity(0, &only); err != nil {
-			return fmt.Errorf("software: fence: processor %d: %w", cpu, err)
+		err := onCPU(cpu)
+		for n := 0; err == nil && n < fencePasses; n++ {
+			err = fencePass(ctx, d.fenceFD)
 		}
-		for range fencePasses {
-			if err := fencePass(ctx, s, self); err != nil {
-				return fmt.Errorf("software: fence: processor %d: %w", cpu, err)
-			}
+		if err != nil {
+			// A datagram may still be under way: it must not count for the next fence.
+			err = errors.Join(err, unix.Close(d.fenceFD))
+			d.fenceFD = -1
+			return fmt.Errorf("software: fence: processor %d: %w", cpu, err)
 		}
 	}
 	return nil
 }
 
-// fenceSocket is a datagram socket of the namespace, and its own address.
-func fenceSocket(ns *namespace) (int, unix.Sockaddr, error) {
-	s, err := openIn(ns, func() (int, error) {
-		return unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	})
+// fenceSocket is a datagram socket of the calling thread's namespace that talks
+// to itself: nobody else's datagram counts.
+func fenceSocket() (int, error) {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, nil, err
+		return -1, err
 	}
+	var self unix.Sockaddr
 	err = unix.Bind(s, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
-	if err != nil {
-		return -1, nil, errors.Join(err, unix.Close(s))
-	}
-	self, err := unix.Getsockname(s)
 	if err == nil {
-		err = unix.Connect(s, self) // nobody else's datagram counts
+		self, err = unix.Getsockname(s)
+	}
+	if err == nil {
+		err = unix.Connect(s, self)
 	}
 	if err != nil {
-		return -1, nil, errors.Join(err, unix.Close(s))
+		return -1, errors.Join(err, unix.Close(s))
 	}
-	return s, self, nil
+	return s, nil
 }
 
 // fencePass sends one datagram and waits for it.
-func fencePass(ctx context.Context, s int, self unix.Sockaddr) error {
-	if err := unix.Sendto(s, []byte{0}, 0, self); err != nil {
+func fencePass(ctx context.Context, s int) error {
+	if _, err := unix.Write(s, []byte{0}); err != nil {
 		return err
 	}
 	for {

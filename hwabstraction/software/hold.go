@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +38,7 @@ func (d *Device) ensureHold(g *group) error {
 	}
 	at := uint32(l.Attrs().Index)
 	limit := min(uint64(g.slot.LimitBytes)+holdSlack, 1<<31)
-	err = d.gate(at, tbf{rate: 1, overhead: closedOverhead, burst: closedBurst, limit: uint32(limit)})
+	err = gate(d.rt, at, tbf{rate: 1, overhead: closedOverhead, burst: closedBurst, limit: uint32(limit)})
 	if err == nil {
 		err = d.send(at, filler(closedFiller))
 	}
@@ -88,8 +87,8 @@ type tbf struct {
 }
 
 // gate sets the root qdisc of an ifb. netlink.Tbf has no overhead.
-func (d *Device) gate(ifindex uint32, q tbf) error {
-	err := d.rt.one(tbfMessage(ifindex, q))
+func gate(c *rtConn, ifindex uint32, q tbf) error {
+	err := c.one(tbfMessage(ifindex, q))
 	if err != nil {
 		return fmt.Errorf("software: hold: queue of port %d: %w", ifindex, err)
 	}
@@ -161,12 +160,17 @@ func (d *Device) startRelease(g *group) <-chan struct{} {
 	if left := d.draining[g.at]; left != nil {
 		return left
 	}
-	left := make(chan struct{})
+	left, opened := make(chan struct{}), make(chan error, 1)
 	d.draining[g.at] = left
 	d.tasks.Add(1)
+	d.opener.post(func() { opened <- d.openHold(g.slot) })
 	go func() {
 		defer d.tasks.Done()
-		if err := d.releaseHold(g.slot); err != nil {
+		err := <-opened
+		if err == nil {
+			err = d.awaitRelease(g.slot)
+		}
+		if err != nil {
 			d.log.Warn("hold not released", "group", g.slot.stamp(), "err", err)
 		}
 		d.drainMu.Lock()
@@ -177,15 +181,26 @@ func (d *Device) startRelease(g *group) <-chan struct{} {
 	return left
 }
 
-// releaseHold lets go what is held. Packets keep going through the ifb, behind
-// the held ones, until all that entered were seen to have left; the group is
-// told by its Left. It leaves the ifb for good when none has entered since.
-func (d *Device) releaseHold(i *instSlot) error {
-	at, serial := atomic.LoadUint32(&i.HoldIfindex), i.Serial
+// openHold lets go what is held, and wakes the queue if anything is. It runs on
+// the opener's thread: the VM waits for it.
+func (d *Device) openHold(i *instSlot) error {
+	at := atomic.LoadUint32(&i.HoldIfindex)
 	limit := min(uint64(i.LimitBytes)+holdSlack, 1<<31)
-	if err := d.gate(at, tbf{rate: openRate, burst: openBurst, limit: uint32(limit)}); err != nil {
+	if err := gate(d.openRT, at, tbf{rate: openRate, burst: openBurst, limit: uint32(limit)}); err != nil {
 		return err
 	}
+	if atomic.LoadUint64(&i.Entered) == 0 {
+		return nil
+	}
+	return d.kickHere(at, int(atomic.LoadUint32(&i.CPU)))
+}
+
+// awaitRelease sees a hold that was opened to its end. Packets keep going through
+// the ifb, behind the held ones, until all that entered were seen to have left;
+// the group is told by its Left. It leaves the ifb for good when none has entered
+// since.
+func (d *Device) awaitRelease(i *instSlot) error {
+	at, serial := atomic.LoadUint32(&i.HoldIfindex), i.Serial
 	const soonest, latest, often = 500 * time.Microsecond, 20 * time.Millisecond, 40
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -243,16 +258,14 @@ func (d *Device) passed(ifindex uint32, entered uint64, cpu int) (bool, error) {
 // leaves then stays in the order of that CPU, also on a veth behind it, which
 // queues per CPU.
 func (d *Device) kick(ifindex uint32, cpu int) error {
-	done := make(chan error, 1)
-	go func() { // its thread is used up: it keeps the affinity
-		runtime.LockOSThread()
-		var set unix.CPUSet
-		set.Set(cpu)
-		// A CPU that we may not use costs order at worst, not packets.
-		_ = unix.SchedSetaffinity(0, &set)
-		done <- d.send(ifindex, filler(64))
-	}()
-	return <-done
+	return d.opener.do(func() error { return d.kickHere(ifindex, cpu) })
+}
+
+// kickHere is kick on the opener's thread.
+func (d *Device) kickHere(ifindex uint32, cpu int) error {
+	// A CPU that we may not use costs order at worst, not packets.
+	_ = onCPU(cpu)
+	return d.send(ifindex, filler(64))
 }
 
 // resumeReleases goes on with what an earlier process began.

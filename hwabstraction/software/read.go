@@ -254,5 +254,9 @@ func (d *Device) Zone(a netip.Addr) (uint16, bool) {
 			return d.tables.rules.at[at].Zone, true
 		}
 	}
+	var e dstEntry // a VM that has left: its redirect is of the same owner
+	if err := d.tables.Dsts.Lookup(toAddr16(a), &e); err == nil && e.Redirect != 0 {
+		return d.tables.rules.at[e.Redirect].Zone, true
+	}
 	return 0, false
 }

@@ -141,7 +141,9 @@ static __noinline int guard(struct __sk_buff *skb, struct pkt *p)
 	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
 	struct macs m;
 
-	if (!port || bpf_skb_load_bytes(skb, 0, &m, sizeof(m)))
+	if (!port)
+		return GUARD_STACK; /* no VM's now: attached before or after its time */
+	if (bpf_skb_load_bytes(skb, 0, &m, sizeof(m)))
 		return GUARD_DROP;
 	if (!zero_mac(port->mac) && !same_mac(port->mac, m.src))
 		return GUARD_DROP;
