@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
@@ -23,6 +24,9 @@ type Config struct {
 	MaxRetry     strictconf.Duration `toml:"max_retry"`
 	ProofTimeout strictconf.Duration `toml:"proof_timeout"`
 	ProofLimit   strictconf.Duration `toml:"proof_limit"`
+	// MoveTTL is that of a VM's addresses while a renumbering move is under way;
+	// 0: 5 s.
+	MoveTTL strictconf.Duration `toml:"move_ttl"`
 }
 
 // ZoneConfig is one zone that this node may update.
@@ -53,6 +57,9 @@ var ErrConfig = errors.New("dnsupdate: configuration")
 
 // LoadZones checks the zones and reads their key files.
 func (c Config) LoadZones() ([]Zone, error) {
+	if d := c.MoveTTL.D(); d < 0 || d%time.Second != 0 {
+		return nil, fmt.Errorf("%w: move_ttl %v, want whole seconds", ErrConfig, d)
+	}
 	var zones []Zone
 	for i, zc := range c.Zones {
 		z, err := zc.load()

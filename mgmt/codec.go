@@ -97,6 +97,11 @@ func (c *Core) restore(records []Record) ([]registration.Order, error) {
 				c.setBinding(b.VM, b)
 				orders = append(orders, b.Orders...)
 			}
+		case store.Names:
+			n := &NamesRecord{}
+			if err = json.Unmarshal(r.Value, n); err == nil {
+				c.namesOf[n.State.VM] = n
+			}
 		case store.Moves:
 			m := &Move{}
 			if err = json.Unmarshal(r.Value, m); err == nil {

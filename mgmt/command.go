@@ -29,6 +29,10 @@ func (c *Core) command(e Event) {
 		c.done(Done{ID: e.ID, Err: c.report(e)})
 	case AddFigures:
 		c.done(Done{ID: e.ID, Err: c.addFigures(e)})
+	case NamesReported:
+		c.namesReported(e)
+	case NamesImpossible:
+		c.namesImpossible(e)
 	}
 }
 

@@ -31,6 +31,9 @@ type Config struct {
 	// RetryRefused is the first wait after a refusal of something that is owed;
 	// doubling to RetryRefusedMax. Defaults 100 ms, 30 s.
 	RetryRefused, RetryRefusedMax time.Duration
+	// NamesTTL is the TTL of a VM's addresses in the DNS while a renumbering move
+	// is under way; whole seconds, default 5 s.
+	NamesTTL time.Duration
 }
 
 func (c *Config) withDefaults() {
@@ -39,6 +42,9 @@ func (c *Config) withDefaults() {
 	}
 	if c.RetryRefusedMax <= 0 {
 		c.RetryRefusedMax = 30 * time.Second
+	}
+	if c.NamesTTL <= 0 {
+		c.NamesTTL = defaultMoveTTL
 	}
 }
 
@@ -53,6 +59,7 @@ type Core struct {
 	moves    map[moveID]*Move
 	epochs   map[mobility.VMID][]mobility.Epoch // of moves, ascending
 	peers    map[string]*Peer
+	namesOf  map[mobility.VMID]*NamesRecord
 	byAddr   map[netip.Addr]mobility.VMID
 	byHost   map[string]map[mobility.VMID]struct{} // serving hypervisor -> VMs
 
@@ -81,7 +88,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 	c := &Core{
 		cfg: cfg, inv: cfg.Inventory, now: now, started: now,
 		bindings: map[mobility.VMID]*Binding{}, moves: map[moveID]*Move{}, epochs: map[mobility.VMID][]mobility.Epoch{}, peers: map[string]*Peer{},
-		byAddr: map[netip.Addr]mobility.VMID{}, byHost: map[string]map[mobility.VMID]struct{}{},
+		namesOf: map[mobility.VMID]*NamesRecord{}, byAddr: map[netip.Addr]mobility.VMID{}, byHost: map[string]map[mobility.VMID]struct{}{},
 		volatile: map[mobility.VMID]*volatile{}, tokens: map[registration.Token]*flight{}, contacts: map[string]*contact{},
 	}
 	orders, err := c.restore(records)
@@ -107,6 +114,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 		c.expire(b.VM)
 		c.tx.touch(b.VM)
 	}
+	c.resumeNames()
 	return c, c.end(), nil
 }
 

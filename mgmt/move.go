@@ -73,6 +73,7 @@ type Move struct {
 	Error   string           `json:"error,omitempty"`
 	Holders []HolderReport   `json:"holders,omitempty"`
 	Figures *EndpointFigures `json:"figures,omitempty"`
+	Names   []NamesReport    `json:"names,omitempty"`
 	Receipt *Receipt         `json:"receipt,omitempty"`
 }
 
@@ -113,6 +114,7 @@ func (m *Move) clone() *Move {
 	c.Slots = slices.Clone(m.Slots)
 	c.Phases = slices.Clone(m.Phases)
 	c.Holders = slices.Clone(m.Holders)
+	c.Names = slices.Clone(m.Names)
 	return &c
 }
 

@@ -154,6 +154,7 @@ func (c *Core) inventoryChanged(inv *inventory.Inventory) {
 		c.dropAbort(b, gone)
 		c.tx.touch(b.VM)
 	}
+	c.renameAll()
 }
 
 // dropAbort ends an abort sequence that waits for a peer that is no more.

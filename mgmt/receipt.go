@@ -40,6 +40,20 @@ type EndpointFigures struct {
 	Connections uint32        `json:"connections"`
 	Survived    uint32        `json:"survived"`
 	CountedBy   string        `json:"counted_by"`
+	// Direct are new connections by name, in order of time; empty where nobody
+	// opened any.
+	Direct []DirectShare `json:"direct,omitempty"`
+}
+
+// DirectShare counts the new connections by name of a span of time: to a current
+// address of the VM, or to an old one and so by the redirect.
+type DirectShare struct {
+	SinceCommit time.Duration `json:"since_commit_ns"`
+	Length      time.Duration `json:"length_ns"`
+	Attempted   uint32        `json:"attempted"`
+	Direct      uint32        `json:"direct"`
+	Redirected  uint32        `json:"redirected"`
+	Failed      uint32        `json:"failed"`
 }
 
 // Receipt is the signature under the record of a committed move. It is made
@@ -76,6 +90,7 @@ type statement struct {
 	Phases     []signedPhase        `json:"phases"`
 	Holders    []HolderReport       `json:"holders"`
 	Endpoints  *EndpointFigures     `json:"endpoints,omitempty"`
+	Names      []NamesReport        `json:"names,omitempty"`
 	SignedAt   int64                `json:"signed_at_ns"`
 	Final      bool                 `json:"final"`
 }
@@ -91,7 +106,7 @@ func sign(key ed25519.PrivateKey, now time.Time, m *Move) error {
 	s := statement{
 		VM: m.VM, From: m.From, To: m.To, Epoch: m.Epoch, Options: m.Options.WithPhase(mobility.PhaseCommit), State: m.State.String(),
 		SourceLost: m.SourceLost, FencedBy: m.FencedBy, Slots: []string{}, Deliveries: map[string]string{},
-		Phases: []signedPhase{}, Holders: append([]HolderReport{}, m.Holders...), Endpoints: m.Figures,
+		Phases: []signedPhase{}, Holders: append([]HolderReport{}, m.Holders...), Endpoints: m.Figures, Names: m.Names,
 		SignedAt: now.UnixNano(), Final: m.State.Ended(),
 	}
 	for _, a := range m.Slots {

@@ -120,6 +120,9 @@ const touchWindow = 8
 func (t *txn) flush() {
 	c := t.c
 	for _, vm := range t.bindingOrder {
+		c.names(vm)
+	}
+	for _, vm := range t.bindingOrder {
 		b := t.bindings[vm]
 		if b == nil {
 			t.writes = append(t.writes, store.Write{Kind: store.Bindings, Key: bindingKey(vm)})

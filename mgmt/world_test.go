@@ -38,6 +38,7 @@ type world struct {
 	lose    bool
 	counts  map[string]int
 	commits []Commit
+	orders  []PublishNames
 	trace   func(Effect)
 }
 
@@ -176,6 +177,8 @@ func (w *world) do(effects []Effect) {
 			}
 		case Done:
 			w.done[e.ID] = e
+		case PublishNames:
+			w.orders = append(w.orders, e)
 		case Count:
 			w.counts[strings.TrimSuffix(e.Name+" "+e.Label, " ")]++
 		}

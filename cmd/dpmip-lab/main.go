@@ -40,7 +40,7 @@ func root() *cobra.Command {
 		scenarioCommand("hot-move", "move a VM A -> B -> C -> A under traffic, and say what each move cost", scenario.HotMove, scenario.Defaults()),
 		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()),
 		scenarioCommand("idle", "move a VM with TCP connections that conntrack has forgotten", scenario.Idle, scenario.Defaults()),
-		interDC())
+		interDC(), renumber())
 	c.AddCommand(run, matrix(), sabotage(), list(), benchmark(), up(), down(), shell())
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dpmip/dpmip/dnsupdate"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility/transport"
@@ -27,6 +28,9 @@ type config struct {
 	LogFormat  string            `toml:"log_format"`
 	LogLevel   string            `toml:"log_level"`
 	Enterprise uint32            `toml:"enterprise"`
+	DNS        *dnsupdate.Config `toml:"dns"`
+
+	path string // of the file
 }
 
 // adminTable is the admin interface over TCP: mutual TLS or none.
@@ -51,6 +55,9 @@ func (c *config) Validate(src *strictconf.Source) error {
 	}
 	if err := c.Store.validate(src); err != nil {
 		return err
+	}
+	if _, err := c.zones(); err != nil {
+		return src.Errorf("dns", "%v", err)
 	}
 	a := &c.Admin
 	for _, f := range []struct{ name, path string }{{"cert", a.Cert.String()}, {"key", a.Key.String()}, {"client_ca", a.ClientCA.String()}} {
@@ -94,6 +101,10 @@ func load(path string) (*config, *inventory.Inventory, error) {
 	}
 	inv, err := inventory.Load(cfg.Inventory.String())
 	if err != nil {
+		return nil, nil, err
+	}
+	cfg.path = path
+	if err := cfg.checkNames(inv); err != nil {
 		return nil, nil, err
 	}
 	if _, err := peers(inv); err != nil {

@@ -39,6 +39,7 @@ type daemon struct {
 	store    records
 	conn     *transport.Conn
 	loop     *server.Loop
+	names    *names          // nil = no [dns]
 	reloads  sync.Mutex      // one reload at a time
 	ctx      context.Context // of the running tasks; set by run before any callback
 }
@@ -106,7 +107,7 @@ func (d *daemon) openLoop() error {
 	rand.Read(seed[:])
 	core, first, err := mgmt.New(time.Now(), mgmt.Config{
 		Inventory: d.inv, Self: d.cfg.locators()[0], Key: key, Random: rand.Reader,
-		Seed: binary.NativeEndian.Uint64(seed[:]), Enterprise: d.cfg.Enterprise,
+		Seed: binary.NativeEndian.Uint64(seed[:]), Enterprise: d.cfg.Enterprise, NamesTTL: d.cfg.moveTTL(),
 	}, records)
 	if err != nil {
 		return err
@@ -115,7 +116,7 @@ func (d *daemon) openLoop() error {
 	d.log.Info("restored", "bindings", bindings, "moves", moves, "restart_counter", core.Restart())
 	d.loop = server.NewLoop(core, first, d.store, d.conn, d.log, d.metrics)
 	d.registry.MustRegister(server.Gauges(d.loop))
-	return nil
+	return d.openNames()
 }
 
 // close closes what open has opened; run has ended.
@@ -148,6 +149,9 @@ func (d *daemon) run(ctx context.Context) error {
 		deposition(d.store),
 		admin.Socket(d.cfg.Socket.String(), handler),
 		task.Watchdog(d.healthy),
+	}
+	if d.names != nil {
+		tasks = append(tasks, d.names)
 	}
 	if a := &d.cfg.Admin; a.Listen != "" {
 		conf, err := a.tls()
@@ -199,6 +203,9 @@ func (d *daemon) reload(ctx context.Context) ([]string, error) {
 	table, err := peers(inv)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.cfg.Inventory, err)
+	}
+	if err := d.reloadNames(inv); err != nil {
+		return nil, err
 	}
 	changes := inventory.Changes(d.inv, inv)
 	if err := d.loop.SetInventory(ctx, inv); err != nil {

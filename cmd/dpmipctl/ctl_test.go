@@ -58,6 +58,10 @@ func (n *node) AbortMove(_ context.Context, r *connect.Request[v1.AbortMoveReque
 	return connect.NewResponse(&v1.AbortMoveResponse{Move: &v1.Move{Vm: r.Msg.Vm, State: "aborted"}}), nil
 }
 
+func (n *node) GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error) {
+	return connect.NewResponse(&v1.GetReceiptResponse{Receipt: n.receipt}), nil
+}
+
 func (n *node) ListReceipts(context.Context, *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error) {
 	return connect.NewResponse(&v1.ListReceiptsResponse{Receipts: []*v1.Receipt{n.receipt}}), nil
 }
@@ -208,5 +212,25 @@ func TestHelp(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), b.String()); diff != "" {
 		t.Errorf("help has changed; go test -rewrite makes it anew (-want +got):\n%s", diff)
+	}
+}
+
+func TestReceiptSaysWhoServedWhat(t *testing.T) {
+	r := signed(true)
+	r.Names = []*v1.NamesReport{{Stage: "publish", Zone: "dc1.example.", By: "management node", Epoch: 2, Step: 1, Outcome: "unproved", Failure: "not seen at 192.0.2.2:53",
+		Servers: []*v1.NamesServer{
+			{Server: "192.0.2.1:53", Serial: 7, Answers: []*v1.NamesAnswer{{Name: "www.dc1.example.", Type: "AAAA", Ttl: 5, Data: []string{"2001:db8::2"}, AtNs: 1e9}}},
+			{Server: "192.0.2.2:53", Serial: 6, Missing: "serial 6, the primary has 7"}}}}
+	r.Endpoints = &v1.EndpointFigures{CountedBy: "test", Direct: []*v1.DirectShare{{SinceCommitNs: 25e7, Attempted: 4, Direct: 3, Redirected: 1}}}
+	_, out, _ := run(t, "--mgmt", serve(t, &node{receipt: r}), "receipt", "show", "vm1@dc1")
+	for _, want := range []string{
+		"publish  dc1.example.  management node  2.1      unproved",
+		"publish  192.0.2.1:53  7       www.dc1.example.  AAAA  5    2001:db8::2", "1970-01-01T00:00:01.000Z",
+		"missing: serial 6, the primary has 7",
+		"250ms         4          3       1           0       75%",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
 	}
 }

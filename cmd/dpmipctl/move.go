@@ -237,10 +237,16 @@ func (e *env) showReceipt(x *v1.Receipt) error {
 	if err := e.print(nil, "HYPERVISOR ROLE PLACEMENT REDIRECTED BYTES HELD DROPPED MAX-HOLD", rows); err != nil {
 		return err
 	}
+	if err := e.showNames(x); err != nil {
+		return err
+	}
 	f := x.Endpoints
 	if f == nil {
 		return e.lines("endpoints", []string{"nobody counted"})
 	}
-	return e.print(nil, "SENT RECEIVED LOST DUPLICATED REORDERED BLACKOUT CONNECTIONS SURVIVED COUNTED-BY",
-		[][]any{{f.Sent, f.Received, f.Lost, f.Duplicated, f.Reordered, span(f.BlackoutNs), f.Connections, f.Survived, f.CountedBy}})
+	if err := e.print(nil, "SENT RECEIVED LOST DUPLICATED REORDERED BLACKOUT CONNECTIONS SURVIVED COUNTED-BY",
+		[][]any{{f.Sent, f.Received, f.Lost, f.Duplicated, f.Reordered, span(f.BlackoutNs), f.Connections, f.Survived, f.CountedBy}}); err != nil {
+		return err
+	}
+	return e.showDirect(f.Direct)
 }

@@ -16,6 +16,7 @@ type builder struct {
 	src      *strictconf.Source
 	inv      *Inventory
 	spis     map[uint32]string
+	owners   map[string]claimedName
 	prefixes []claim
 }
 
@@ -26,9 +27,9 @@ type claim struct {
 }
 
 func build(f *file, src *strictconf.Source) (*Inventory, error) {
-	b := builder{src: src, spis: map[uint32]string{}, inv: &Inventory{
+	b := builder{src: src, spis: map[uint32]string{}, owners: map[string]claimedName{}, inv: &Inventory{
 		Hypervisors: map[string]*Hypervisor{}, Routers: map[string]*Router{},
-		VMs: map[mobility.VMID]*VM{}, Sites: map[string]*Site{}, locators: map[netip.Addr]string{},
+		VMs: map[mobility.VMID]*VM{}, Sites: map[string]*Site{}, locators: map[netip.Addr]string{}, src: src, served: map[mobility.VMID]string{},
 	}}
 	if err := b.sites(f.Sites); err != nil {
 		return nil, err
@@ -233,7 +234,13 @@ func (b *builder) vms(f *file) error {
 		if err := b.names(at+".hypervisors", v.Hypervisors); err != nil {
 			return err
 		}
-		b.inv.VMs[v.ID] = &VM{ID: v.ID, Hypervisors: v.Hypervisors}
+		if err := b.services(at+".services", v.Services); err != nil {
+			return err
+		}
+		if v.Services != nil {
+			b.inv.served[v.ID] = at + ".services"
+		}
+		b.inv.VMs[v.ID] = &VM{ID: v.ID, Hypervisors: v.Hypervisors, Services: v.Services}
 	}
 	return nil
 }

@@ -14,8 +14,11 @@ func Changes(old, now *Inventory) []string {
 	list = append(list, diff("router", old.Routers, now.Routers)...)
 	list = append(list, diff("site", old.Sites, now.Sites)...)
 	for vm := range now.VMs {
-		if old.VMs[vm] == nil {
+		switch {
+		case old.VMs[vm] == nil:
 			list = append(list, fmt.Sprintf("vm %s: added", vm))
+		case !reflect.DeepEqual(old.VMs[vm], now.VMs[vm]):
+			list = append(list, fmt.Sprintf("vm %s: changed", vm))
 		}
 	}
 	for vm := range old.VMs {

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"github.com/dpmip/dpmip/dnsupdate"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 )
@@ -47,8 +48,9 @@ type keyTable struct {
 }
 
 type vmTable struct {
-	ID          mobility.VMID `toml:"id,required"`
-	Hypervisors []string      `toml:"hypervisors"`
+	ID          mobility.VMID       `toml:"id,required"`
+	Hypervisors []string            `toml:"hypervisors"`
+	Services    *dnsupdate.Services `toml:"services"`
 }
 
 type policyTable struct {

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dpmip/dpmip/dnsupdate"
+	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 )
 
@@ -20,6 +22,8 @@ type Inventory struct {
 
 	locators map[netip.Addr]string // of hypervisors and routers
 	ranges   []homed               // VM ranges, no two overlap
+	src      *strictconf.Source
+	served   map[mobility.VMID]string // where the services of each VM stand
 }
 
 // homed is a VM range and whose it is.
@@ -89,7 +93,8 @@ type Key struct {
 // VM is a VM that the operator has named.
 type VM struct {
 	ID          mobility.VMID
-	Hypervisors []string // where it may register first; empty = anywhere
+	Hypervisors []string            // where it may register first; empty = anywhere
+	Services    *dnsupdate.Services // what the DNS says about it; nil = nothing
 }
 
 // Policy says what is allowed.

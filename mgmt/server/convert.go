@@ -137,8 +137,9 @@ func receiptOf(m *mgmt.Move) *v1.Receipt {
 	}
 	if f := m.Figures; f != nil {
 		out.Endpoints = &v1.EndpointFigures{Sent: f.Sent, Received: f.Received, Lost: f.Lost, Duplicated: f.Duplicated, Reordered: f.Reordered,
-			BlackoutNs: int64(f.Blackout), Connections: f.Connections, Survived: f.Survived, CountedBy: f.CountedBy}
+			BlackoutNs: int64(f.Blackout), Connections: f.Connections, Survived: f.Survived, CountedBy: f.CountedBy, Direct: sharesTo(f.Direct)}
 	}
+	out.Names = namesOf(m.Names)
 	return out
 }
 
@@ -150,5 +151,5 @@ func holderOf(h *v1.HolderReport) mgmt.HolderReport {
 
 func figuresOf(f *v1.EndpointFigures) mgmt.EndpointFigures {
 	return mgmt.EndpointFigures{Sent: f.GetSent(), Received: f.GetReceived(), Lost: f.GetLost(), Duplicated: f.GetDuplicated(), Reordered: f.GetReordered(),
-		Blackout: time.Duration(f.GetBlackoutNs()), Connections: f.GetConnections(), Survived: f.GetSurvived(), CountedBy: f.GetCountedBy()}
+		Blackout: time.Duration(f.GetBlackoutNs()), Connections: f.GetConnections(), Survived: f.GetSurvived(), CountedBy: f.GetCountedBy(), Direct: sharesOf(f.GetDirect())}
 }

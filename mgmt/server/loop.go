@@ -36,6 +36,7 @@ type Loop struct {
 	log     *slog.Logger
 	metrics *Metrics
 	watch   watchers
+	names   *Names // nil = no DNS
 
 	work    chan func()
 	ready   chan struct{}
@@ -123,6 +124,8 @@ func (l *Loop) effects(effects []mgmt.Effect) {
 		case mgmt.MoveChanged:
 			l.metrics.moveChanged(e.Move)
 			l.watch.tell(e.Move)
+		case mgmt.PublishNames:
+			l.publish(e)
 		case mgmt.Count:
 			l.metrics.count(e)
 		case mgmt.Note:

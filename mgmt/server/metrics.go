@@ -15,6 +15,7 @@ type Metrics struct {
 	messages    *prometheus.CounterVec // own Requests, by kind and what became of them
 	moves       *prometheus.CounterVec
 	peers       *prometheus.CounterVec
+	names       *prometheus.CounterVec // orders for the DNS
 	events      *prometheus.CounterVec // of the conversations
 	storeErrors prometheus.Counter
 	batch       prometheus.Histogram
@@ -32,13 +33,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		messages:    vec("dpmip_mgmt_messages_total", "Requests to hypervisors and routers by kind and result.", "kind", "result"),
 		moves:       vec("dpmip_mgmt_moves_total", "Moves by what became of them.", "event"),
 		peers:       vec("dpmip_mgmt_peer_events_total", "Peers that came up, went down or restarted.", "peer", "event"),
+		names:       vec("dpmip_mgmt_names_total", "Orders for the DNS that have ended: proved at every server, or troubled.", "result"),
 		events:      vec("dpmip_mgmt_registration_events_total", "Events of the conversations, drops among them.", "event"),
 		storeErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "dpmip_mgmt_store_errors_total", Help: "Transactions of the store that failed."}),
 		batch:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_batch_commits", Help: "Commits in one transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		latency:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_seconds", Help: "How long a transaction of the store takes.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
 		ready:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_move_ready_seconds", Help: "From the asking for a move to its being ready.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 	}
-	r.MustRegister(m.requests, m.messages, m.moves, m.peers, m.events, m.storeErrors, m.batch, m.latency, m.ready)
+	r.MustRegister(m.requests, m.messages, m.moves, m.peers, m.names, m.events, m.storeErrors, m.batch, m.latency, m.ready)
 	return m
 }
 
@@ -62,6 +64,8 @@ func (m *Metrics) count(c mgmt.Count) {
 		m.peers.WithLabelValues(c.Label, "down").Inc()
 	case "peer_restarted":
 		m.peers.WithLabelValues(c.Label, "restarted").Inc()
+	case "names":
+		m.names.WithLabelValues(c.Label).Inc()
 	case "store_failures":
 		m.storeErrors.Inc()
 	default:
@@ -85,15 +89,18 @@ func (m *Metrics) moveChanged(mv *mgmt.Move) {
 type gauges struct {
 	loop                        *Loop
 	bindings, moves, outbox, up *prometheus.Desc
+	namesPending, namesTroubled *prometheus.Desc
 }
 
 // Gauges makes a collector of sizes that are read from the loop at each scrape.
 func Gauges(l *Loop) prometheus.Collector {
 	return &gauges{loop: l,
-		bindings: prometheus.NewDesc("dpmip_mgmt_bindings", "Entries of the binding cache.", nil, nil),
-		moves:    prometheus.NewDesc("dpmip_mgmt_move_records", "Records of moves, ended ones included.", nil, nil),
-		outbox:   prometheus.NewDesc("dpmip_mgmt_outbox_messages", "Requests to a peer that are not answered yet.", []string{"peer"}, nil),
-		up:       prometheus.NewDesc("dpmip_mgmt_peer_up", "1 while the peer answers heartbeats.", []string{"peer"}, nil),
+		bindings:      prometheus.NewDesc("dpmip_mgmt_bindings", "Entries of the binding cache.", nil, nil),
+		moves:         prometheus.NewDesc("dpmip_mgmt_move_records", "Records of moves, ended ones included.", nil, nil),
+		outbox:        prometheus.NewDesc("dpmip_mgmt_outbox_messages", "Requests to a peer that are not answered yet.", []string{"peer"}, nil),
+		namesPending:  prometheus.NewDesc("dpmip_mgmt_names_pending", "VMs whose last order for the DNS has not ended.", nil, nil),
+		namesTroubled: prometheus.NewDesc("dpmip_mgmt_names_troubled", "VMs that the DNS is not known to be right about, and why is known: an alarm.", nil, nil),
+		up:            prometheus.NewDesc("dpmip_mgmt_peer_up", "1 while the peer answers heartbeats.", []string{"peer"}, nil),
 	}
 }
 
@@ -102,6 +109,8 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.moves
 	ch <- g.outbox
 	ch <- g.up
+	ch <- g.namesPending
+	ch <- g.namesTroubled
 }
 
 // scrapeWait bounds how long a scrape waits for the loop.
@@ -110,14 +119,20 @@ const scrapeWait = 5 * time.Second
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeWait)
 	defer cancel()
-	var bindings, moves int
+	var bindings, moves, pending, troubled int
 	var peers map[string]*mgmt.PeerView
-	if err := g.loop.Do(ctx, func(c *mgmt.Core) { bindings, moves = c.Size(); peers = c.Peers() }); err != nil {
+	if err := g.loop.Do(ctx, func(c *mgmt.Core) {
+		bindings, moves = c.Size()
+		peers = c.Peers()
+		pending, troubled = c.NamesPending(), len(c.NamesTrouble())
+	}); err != nil {
 		ch <- prometheus.NewInvalidMetric(g.bindings, err)
 		return
 	}
 	ch <- prometheus.MustNewConstMetric(g.bindings, prometheus.GaugeValue, float64(bindings))
 	ch <- prometheus.MustNewConstMetric(g.moves, prometheus.GaugeValue, float64(moves))
+	ch <- prometheus.MustNewConstMetric(g.namesPending, prometheus.GaugeValue, float64(pending))
+	ch <- prometheus.MustNewConstMetric(g.namesTroubled, prometheus.GaugeValue, float64(troubled))
 	for name, p := range peers {
 		up := 0.0
 		if p.Up {

@@ -65,7 +65,7 @@ func (s *Service) Doctor(ctx context.Context, _ *connect.Request[v1.DoctorReques
 	started := time.Now()
 	err := s.Loop.Do(ctx, func(c *mgmt.Core) {
 		out.Checks = append(out.Checks, peerChecks(c)...)
-		out.Checks = append(out.Checks, outboxCheck(c), expiryCheck(c))
+		out.Checks = append(out.Checks, outboxCheck(c), expiryCheck(c), namesCheck(c))
 	})
 	if err != nil {
 		return nil, failure(err)

@@ -15,11 +15,12 @@ const (
 	Bindings Kind = "bindings" // key: VM identifier
 	Moves    Kind = "moves"    // key: VM identifier, 0, epoch
 	Peers    Kind = "peers"    // key: name of a hypervisor or router
+	Names    Kind = "names"    // key: VM identifier; what the DNS is to say
 	Node     Kind = "node"     // the management node's own: restart counter, clock
 )
 
 // Kinds lists all kinds.
-func Kinds() []Kind { return []Kind{Bindings, Moves, Peers, Node} }
+func Kinds() []Kind { return []Kind{Bindings, Moves, Peers, Names, Node} }
 
 // Schema is the version of the records; a store written by a newer program is
 // refused.

@@ -31,6 +31,17 @@ type Move struct {
 	NewConnections NewConnections `json:"new_connections"`
 	Redirect       Redirect       `json:"redirect"`
 	Hold           Hold           `json:"hold"`
+	Direct         []Share        `json:"direct,omitempty"` // new connections by name; only of renumber
+}
+
+// Share counts the new connections by name that began in a span of time.
+type Share struct {
+	At         Millis `json:"at_ms"` // since COMMIT
+	Length     Millis `json:"length_ms"`
+	Attempted  int    `json:"attempted"`
+	Direct     int    `json:"direct"`     // accepted at an address that the VM got by the move
+	Redirected int    `json:"redirected"` // accepted at one that it had before
+	Failed     int    `json:"failed"`
 }
 
 // Phase is a step of a move and when it was reached.

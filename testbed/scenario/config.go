@@ -35,6 +35,7 @@ cert = "{{.TLS.Cert}}"
 key = "{{.TLS.Key}}"
 client_ca = "{{.TLS.CA}}"
 operators = ["operator"]
+{{.Tables}}
 {{end}}
 
 {{define "agent"}}name = "{{.Name}}"
@@ -122,6 +123,7 @@ keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Key
 {{range .VMs}}
 [[vm]]
 id = "{{.ID}}"
+{{index $.Services .ID}}
 {{end}}
 {{end}}
 `))
@@ -176,6 +178,7 @@ type mgmtConfig struct {
 	Locators []netip.Addr
 	Listen   netip.AddrPort // of the admin interface over mutual TLS
 	TLS      tlsFiles
+	Tables   string // further tables
 }
 
 type routerConfig struct {
@@ -195,6 +198,7 @@ type inventoryConfig struct {
 	Routers         []inventoryRouter
 	VMs             []topology.VM
 	Lifetime, Drain string
+	Services        map[string]string // lines added to a VM's table, by its identifier
 }
 
 // inventorySite is a data centre and what lies behind its NAT box.

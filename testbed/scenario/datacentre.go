@@ -39,6 +39,7 @@ type Settings struct {
 	fabric func(context.Context, *DataCentre) error   // what else runs, before the programs; nil = nothing
 	roles  func(topology.Router) (top, tables string) // lines added to a router's configuration; nil = none
 	sites  []inventorySite
+	names  *nameService // nil = no DNS
 }
 
 // DataCentre is a lab with the programs running in it.
@@ -149,7 +150,7 @@ func (d *DataCentre) reportsTo() netip.AddrPort {
 
 func (d *DataCentre) startMgmt(context.Context) error {
 	p := &d.Lab.Plan
-	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites}
+	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites, Services: d.set.names.services()}
 	for i, h := range p.Hypervisors {
 		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{&h, d.locators(h.Locator), keysFor(i, h.Name, d.set.Seed)})
 	}
@@ -164,7 +165,7 @@ func (d *DataCentre) startMgmt(context.Context) error {
 	if err != nil {
 		return err
 	}
-	path, err := write(dir, "mgmt.toml", "mgmt", mgmtConfig{Dir: dir, Locators: d.signalling(p.Mgmt), Listen: d.reportsTo(), TLS: files})
+	path, err := write(dir, "mgmt.toml", "mgmt", mgmtConfig{Dir: dir, Locators: d.signalling(p.Mgmt), Listen: d.reportsTo(), TLS: files, Tables: d.set.names.tables()})
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,9 @@ func (r *run) figures(ctx context.Context, rep *Report, m *move) (*result.Move, 
 	x.Redirect.Armed = &armed
 	x.Redirect.Packets, x.Redirect.Bytes = &m.counted.packets, &m.counted.bytes
 	r.addTraffic(x, m)
+	if r.o.named != nil {
+		x.Direct = r.o.named.shares(m)
+	}
 	x.NewConnections, _ = m.newcomers.judge(r.o.New)
 	if m.times[stageCommitted] == 0 {
 		return x, nil
@@ -93,7 +96,7 @@ func (r *run) receipt(ctx context.Context, x *result.Move, m *move) (*Receipt, e
 	_, err := r.dc.Mgmt.AddEndpointFigures(ctx, connect.NewRequest(&v1.AddEndpointFiguresRequest{Vm: m.id, Epoch: m.epoch,
 		Figures: &v1.EndpointFigures{Sent: x.UDP.Sent, Received: x.UDP.Received, Lost: x.UDP.Lost, Duplicated: x.UDP.Duplicated,
 			Reordered: x.UDP.Reordered, BlackoutNs: int64(x.Blackout), Connections: uint32(x.TCP.Connections),
-			Survived: uint32(x.TCP.Survived), CountedBy: "dpmip-lab"}}))
+			Survived: uint32(x.TCP.Survived), CountedBy: "dpmip-lab", Direct: sharesOf(x.Direct)}}))
 	if err != nil {
 		return nil, fmt.Errorf("scenario: endpoint figures of epoch %d: %w", m.epoch, err)
 	}

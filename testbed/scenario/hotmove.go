@@ -106,6 +106,9 @@ func once(ctx context.Context, dc *DataCentre, o *Options) (*Report, error) {
 	if err == nil && r.spoil == nil {
 		err = r.rest(ctx)
 	}
+	if err == nil && r.o.named != nil {
+		err = r.o.named.finish(ctx, r)
+	}
 	err = errors.Join(err, r.stopLinks())
 	if err != nil {
 		return nil, dc.withLogs(err)

@@ -49,6 +49,7 @@ type Options struct {
 	steps    []step    // of a move; nil = the usual ones
 	ring     []string  // hypervisors, the way round; nil = A, B, C
 	two      *TwoSites // where the run is in two data centres
+	named    *named    // where connections are opened by name
 }
 
 // Defaults is a translated move with kept IPv6 addresses.

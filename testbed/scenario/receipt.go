@@ -96,6 +96,7 @@ func (r *Receipt) Print(w io.Writer) {
 		fmt.Fprintf(w, "  endpoints    %d sent, %d lost, %d duplicated, %d reordered; silent for %s; %d of %d connections alive (counted by %s)\n",
 			e.Sent, e.Lost, e.Duplicated, e.Reordered, span(e.BlackoutNs), e.Survived, e.Connections, e.CountedBy)
 	}
+	r.printNames(w)
 }
 
 func drained(r *Receipt, h *v1.HolderReport) string {

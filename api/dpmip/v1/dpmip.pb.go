@@ -2308,6 +2308,7 @@ type EndpointFigures struct {
 	Connections   uint32                 `protobuf:"varint,7,opt,name=connections,proto3" json:"connections,omitempty"`
 	Survived      uint32                 `protobuf:"varint,8,opt,name=survived,proto3" json:"survived,omitempty"`
 	CountedBy     string                 `protobuf:"bytes,9,opt,name=counted_by,json=countedBy,proto3" json:"counted_by,omitempty"`
+	Direct        []*DirectShare         `protobuf:"bytes,20,rep,name=direct,proto3" json:"direct,omitempty"` // new connections by name, in order of time; absent where nobody opened any
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2405,6 +2406,98 @@ func (x *EndpointFigures) GetCountedBy() string {
 	return ""
 }
 
+func (x *EndpointFigures) GetDirect() []*DirectShare {
+	if x != nil {
+		return x.Direct
+	}
+	return nil
+}
+
+// New connections by name in a span of time: how many reached a current address, how many an old one by the redirect.
+type DirectShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SinceCommitNs int64                  `protobuf:"varint,1,opt,name=since_commit_ns,json=sinceCommitNs,proto3" json:"since_commit_ns,omitempty"`
+	LengthNs      int64                  `protobuf:"varint,2,opt,name=length_ns,json=lengthNs,proto3" json:"length_ns,omitempty"`
+	Attempted     uint32                 `protobuf:"varint,3,opt,name=attempted,proto3" json:"attempted,omitempty"`
+	Direct        uint32                 `protobuf:"varint,4,opt,name=direct,proto3" json:"direct,omitempty"`
+	Redirected    uint32                 `protobuf:"varint,5,opt,name=redirected,proto3" json:"redirected,omitempty"`
+	Failed        uint32                 `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DirectShare) Reset() {
+	*x = DirectShare{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DirectShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DirectShare) ProtoMessage() {}
+
+func (x *DirectShare) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DirectShare.ProtoReflect.Descriptor instead.
+func (*DirectShare) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DirectShare) GetSinceCommitNs() int64 {
+	if x != nil {
+		return x.SinceCommitNs
+	}
+	return 0
+}
+
+func (x *DirectShare) GetLengthNs() int64 {
+	if x != nil {
+		return x.LengthNs
+	}
+	return 0
+}
+
+func (x *DirectShare) GetAttempted() uint32 {
+	if x != nil {
+		return x.Attempted
+	}
+	return 0
+}
+
+func (x *DirectShare) GetDirect() uint32 {
+	if x != nil {
+		return x.Direct
+	}
+	return 0
+}
+
+func (x *DirectShare) GetRedirected() uint32 {
+	if x != nil {
+		return x.Redirected
+	}
+	return 0
+}
+
+func (x *DirectShare) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Move          *Move                  `protobuf:"bytes,1,opt,name=move,proto3" json:"move,omitempty"`
@@ -2415,13 +2508,14 @@ type Receipt struct {
 	Signature     []byte                 `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"` // ed25519 over `signed`
 	Signed        []byte                 `protobuf:"bytes,7,opt,name=signed,proto3" json:"signed,omitempty"`       // the canonical JSON that was signed
 	Final         bool                   `protobuf:"varint,8,opt,name=final,proto3" json:"final,omitempty"`
+	Names         []*NamesReport         `protobuf:"bytes,20,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2527,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2540,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Receipt) GetMove() *Move {
@@ -2505,6 +2599,282 @@ func (x *Receipt) GetFinal() bool {
 	return false
 }
 
+func (x *Receipt) GetNames() []*NamesReport {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// What became of one stage in one zone of the DNS: who served which answer when.
+type NamesReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"` // publish, lower_ttl, restore_ttl, forget, withdraw, retract, remove
+	Zone          string                 `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Step          uint32                 `protobuf:"varint,5,opt,name=step,proto3" json:"step,omitempty"`      // epoch.step: the version written beside the names
+	Outcome       string                 `protobuf:"bytes,6,opt,name=outcome,proto3" json:"outcome,omitempty"` // waiting, reading, writing, proving, proved, unproved, stale, failed, superseded
+	OrderedNs     int64                  `protobuf:"varint,7,opt,name=ordered_ns,json=orderedNs,proto3" json:"ordered_ns,omitempty"`
+	PublishedNs   int64                  `protobuf:"varint,8,opt,name=published_ns,json=publishedNs,proto3" json:"published_ns,omitempty"` // published: the primary has it
+	Failure       string                 `protobuf:"bytes,9,opt,name=failure,proto3" json:"failure,omitempty"`
+	Servers       []*NamesServer         `protobuf:"bytes,10,rep,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamesReport) Reset() {
+	*x = NamesReport{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamesReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamesReport) ProtoMessage() {}
+
+func (x *NamesReport) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamesReport.ProtoReflect.Descriptor instead.
+func (*NamesReport) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NamesReport) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *NamesReport) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *NamesReport) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *NamesReport) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *NamesReport) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *NamesReport) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *NamesReport) GetOrderedNs() int64 {
+	if x != nil {
+		return x.OrderedNs
+	}
+	return 0
+}
+
+func (x *NamesReport) GetPublishedNs() int64 {
+	if x != nil {
+		return x.PublishedNs
+	}
+	return 0
+}
+
+func (x *NamesReport) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *NamesReport) GetServers() []*NamesServer {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+type NamesServer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Serial        uint32                 `protobuf:"varint,2,opt,name=serial,proto3" json:"serial,omitempty"`
+	SeenNs        int64                  `protobuf:"varint,3,opt,name=seen_ns,json=seenNs,proto3" json:"seen_ns,omitempty"`
+	Missing       string                 `protobuf:"bytes,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	Answers       []*NamesAnswer         `protobuf:"bytes,5,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamesServer) Reset() {
+	*x = NamesServer{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamesServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamesServer) ProtoMessage() {}
+
+func (x *NamesServer) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamesServer.ProtoReflect.Descriptor instead.
+func (*NamesServer) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *NamesServer) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *NamesServer) GetSerial() uint32 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *NamesServer) GetSeenNs() int64 {
+	if x != nil {
+		return x.SeenNs
+	}
+	return 0
+}
+
+func (x *NamesServer) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
+func (x *NamesServer) GetAnswers() []*NamesAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+type NamesAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Ttl           uint32                 `protobuf:"varint,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Data          []string               `protobuf:"bytes,4,rep,name=data,proto3" json:"data,omitempty"`
+	AtNs          int64                  `protobuf:"varint,5,opt,name=at_ns,json=atNs,proto3" json:"at_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamesAnswer) Reset() {
+	*x = NamesAnswer{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamesAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamesAnswer) ProtoMessage() {}
+
+func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamesAnswer.ProtoReflect.Descriptor instead.
+func (*NamesAnswer) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *NamesAnswer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NamesAnswer) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *NamesAnswer) GetTtl() uint32 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *NamesAnswer) GetData() []string {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *NamesAnswer) GetAtNs() int64 {
+	if x != nil {
+		return x.AtNs
+	}
+	return 0
+}
+
 type ListReceiptsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
@@ -2515,7 +2885,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2897,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2910,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListReceiptsRequest) GetVm() string {
@@ -2566,7 +2936,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2948,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2961,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -2611,7 +2981,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2993,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +3006,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetReceiptRequest) GetVm() string {
@@ -2662,7 +3032,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +3044,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +3057,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -2708,7 +3078,7 @@ type AddEndpointFiguresRequest struct {
 
 func (x *AddEndpointFiguresRequest) Reset() {
 	*x = AddEndpointFiguresRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +3090,7 @@ func (x *AddEndpointFiguresRequest) String() string {
 func (*AddEndpointFiguresRequest) ProtoMessage() {}
 
 func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +3103,7 @@ func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresRequest.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AddEndpointFiguresRequest) GetVm() string {
@@ -2765,7 +3135,7 @@ type AddEndpointFiguresResponse struct {
 
 func (x *AddEndpointFiguresResponse) Reset() {
 	*x = AddEndpointFiguresResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +3147,7 @@ func (x *AddEndpointFiguresResponse) String() string {
 func (*AddEndpointFiguresResponse) ProtoMessage() {}
 
 func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +3160,7 @@ func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresResponse.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
 }
 
 type ReportMoveRequest struct {
@@ -2804,7 +3174,7 @@ type ReportMoveRequest struct {
 
 func (x *ReportMoveRequest) Reset() {
 	*x = ReportMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3186,7 @@ func (x *ReportMoveRequest) String() string {
 func (*ReportMoveRequest) ProtoMessage() {}
 
 func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3199,7 @@ func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveRequest.ProtoReflect.Descriptor instead.
 func (*ReportMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReportMoveRequest) GetVm() string {
@@ -2861,7 +3231,7 @@ type ReportMoveResponse struct {
 
 func (x *ReportMoveResponse) Reset() {
 	*x = ReportMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2873,7 +3243,7 @@ func (x *ReportMoveResponse) String() string {
 func (*ReportMoveResponse) ProtoMessage() {}
 
 func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2886,7 +3256,7 @@ func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveResponse.ProtoReflect.Descriptor instead.
 func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
 }
 
 type ReloadRequest struct {
@@ -2897,7 +3267,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3279,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3292,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
 }
 
 type ReloadResponse struct {
@@ -2934,7 +3304,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3316,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3329,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -2982,7 +3352,7 @@ type AttachVMRequest struct {
 
 func (x *AttachVMRequest) Reset() {
 	*x = AttachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3364,7 @@ func (x *AttachVMRequest) String() string {
 func (*AttachVMRequest) ProtoMessage() {}
 
 func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3377,7 @@ func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMRequest.ProtoReflect.Descriptor instead.
 func (*AttachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AttachVMRequest) GetVm() string {
@@ -3054,7 +3424,7 @@ type AttachVMResponse struct {
 
 func (x *AttachVMResponse) Reset() {
 	*x = AttachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3436,7 @@ func (x *AttachVMResponse) String() string {
 func (*AttachVMResponse) ProtoMessage() {}
 
 func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3449,7 @@ func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMResponse.ProtoReflect.Descriptor instead.
 func (*AttachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AttachVMResponse) GetVm() *VM {
@@ -3098,7 +3468,7 @@ type ReleaseVMRequest struct {
 
 func (x *ReleaseVMRequest) Reset() {
 	*x = ReleaseVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3110,7 +3480,7 @@ func (x *ReleaseVMRequest) String() string {
 func (*ReleaseVMRequest) ProtoMessage() {}
 
 func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3493,7 @@ func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReleaseVMRequest) GetVm() string {
@@ -3144,7 +3514,7 @@ type ReleaseVMResponse struct {
 
 func (x *ReleaseVMResponse) Reset() {
 	*x = ReleaseVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3526,7 @@ func (x *ReleaseVMResponse) String() string {
 func (*ReleaseVMResponse) ProtoMessage() {}
 
 func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3539,7 @@ func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReleaseVMResponse) GetEpoch() uint32 {
@@ -3204,7 +3574,7 @@ type ActivateVMRequest struct {
 
 func (x *ActivateVMRequest) Reset() {
 	*x = ActivateVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3586,7 @@ func (x *ActivateVMRequest) String() string {
 func (*ActivateVMRequest) ProtoMessage() {}
 
 func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3599,7 @@ func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ActivateVMRequest) GetVm() string {
@@ -3266,7 +3636,7 @@ type ActivateVMResponse struct {
 
 func (x *ActivateVMResponse) Reset() {
 	*x = ActivateVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3648,7 @@ func (x *ActivateVMResponse) String() string {
 func (*ActivateVMResponse) ProtoMessage() {}
 
 func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3661,7 @@ func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMResponse.ProtoReflect.Descriptor instead.
 func (*ActivateVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ActivateVMResponse) GetEpoch() uint32 {
@@ -3339,7 +3709,7 @@ type DetachVMRequest struct {
 
 func (x *DetachVMRequest) Reset() {
 	*x = DetachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3721,7 @@ func (x *DetachVMRequest) String() string {
 func (*DetachVMRequest) ProtoMessage() {}
 
 func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3734,7 @@ func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMRequest.ProtoReflect.Descriptor instead.
 func (*DetachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DetachVMRequest) GetVm() string {
@@ -3389,7 +3759,7 @@ type DetachVMResponse struct {
 
 func (x *DetachVMResponse) Reset() {
 	*x = DetachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3771,7 @@ func (x *DetachVMResponse) String() string {
 func (*DetachVMResponse) ProtoMessage() {}
 
 func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3784,7 @@ func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMResponse.ProtoReflect.Descriptor instead.
 func (*DetachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
 }
 
 type VM struct {
@@ -3442,7 +3812,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3824,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3837,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *VM) GetVm() string {
@@ -3597,7 +3967,7 @@ type ListVMsRequest struct {
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3979,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3992,7 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
 }
 
 type ListVMsResponse struct {
@@ -3634,7 +4004,7 @@ type ListVMsResponse struct {
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +4016,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +4029,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListVMsResponse) GetVms() []*VM {
@@ -3690,7 +4060,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3702,7 +4072,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3715,7 +4085,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Rule) GetKind() string {
@@ -3818,7 +4188,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3830,7 +4200,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3843,7 +4213,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListRulesRequest) GetKind() string {
@@ -3862,7 +4232,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +4244,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +4257,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -3905,7 +4275,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3917,7 +4287,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3930,7 +4300,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
 }
 
 type ListDropsResponse struct {
@@ -3942,7 +4312,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3954,7 +4324,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3967,7 +4337,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListDropsResponse) GetDrops() map[string]uint64 {
@@ -3995,7 +4365,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4377,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4020,7 +4390,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Route) GetAddress() string {
@@ -4102,7 +4472,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4114,7 +4484,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4127,7 +4497,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListRoutesRequest) GetAddress() string {
@@ -4146,7 +4516,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4158,7 +4528,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4171,7 +4541,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -4194,7 +4564,7 @@ type GetRouteRequest struct {
 
 func (x *GetRouteRequest) Reset() {
 	*x = GetRouteRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4206,7 +4576,7 @@ func (x *GetRouteRequest) String() string {
 func (*GetRouteRequest) ProtoMessage() {}
 
 func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,7 +4589,7 @@ func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GetRouteRequest) GetAddress() string {
@@ -4268,7 +4638,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4280,7 +4650,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4293,7 +4663,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *NextHop) GetGateway() string {
@@ -4332,7 +4702,7 @@ type KernelRoute struct {
 
 func (x *KernelRoute) Reset() {
 	*x = KernelRoute{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4344,7 +4714,7 @@ func (x *KernelRoute) String() string {
 func (*KernelRoute) ProtoMessage() {}
 
 func (x *KernelRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4727,7 @@ func (x *KernelRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
 func (*KernelRoute) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *KernelRoute) GetPrefix() string {
@@ -4424,7 +4794,7 @@ type GetRouteResponse struct {
 
 func (x *GetRouteResponse) Reset() {
 	*x = GetRouteResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4436,7 +4806,7 @@ func (x *GetRouteResponse) String() string {
 func (*GetRouteResponse) ProtoMessage() {}
 
 func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4449,7 +4819,7 @@ func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetRouteResponse) GetInstalled() bool {
@@ -4509,7 +4879,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4521,7 +4891,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4534,7 +4904,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
 }
 
 type GetUseResponse struct {
@@ -4556,7 +4926,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +4938,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +4951,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetUseResponse) GetRoutes() uint32 {
@@ -4684,7 +5054,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4696,7 +5066,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4709,7 +5079,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Session) GetPeer() string {
@@ -4825,7 +5195,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4837,7 +5207,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4850,7 +5220,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 type ListSessionsResponse struct {
@@ -4864,7 +5234,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4876,7 +5246,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4889,7 +5259,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -4930,7 +5300,7 @@ type Exchanged struct {
 
 func (x *Exchanged) Reset() {
 	*x = Exchanged{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4942,7 +5312,7 @@ func (x *Exchanged) String() string {
 func (*Exchanged) ProtoMessage() {}
 
 func (x *Exchanged) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4955,7 +5325,7 @@ func (x *Exchanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
 func (*Exchanged) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Exchanged) GetPrefix() string {
@@ -5032,7 +5402,7 @@ type ListExchangedRequest struct {
 
 func (x *ListExchangedRequest) Reset() {
 	*x = ListExchangedRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5044,7 +5414,7 @@ func (x *ListExchangedRequest) String() string {
 func (*ListExchangedRequest) ProtoMessage() {}
 
 func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5057,7 +5427,7 @@ func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
 func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListExchangedRequest) GetPeer() string {
@@ -5090,7 +5460,7 @@ type ListExchangedResponse struct {
 
 func (x *ListExchangedResponse) Reset() {
 	*x = ListExchangedResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5102,7 +5472,7 @@ func (x *ListExchangedResponse) String() string {
 func (*ListExchangedResponse) ProtoMessage() {}
 
 func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5115,7 +5485,7 @@ func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
 func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
@@ -5137,7 +5507,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5149,7 +5519,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5162,7 +5532,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Check) GetName() string {
@@ -5201,7 +5571,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5213,7 +5583,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5226,7 +5596,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
 }
 
 type DoctorResponse struct {
@@ -5239,7 +5609,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5251,7 +5621,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5264,7 +5634,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -5475,7 +5845,7 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	" \x01(\x04R\tholdDrops\x12\x1e\n" +
 	"\vmax_hold_ns\x18\v \x01(\x03R\tmaxHoldNs\x12\x14\n" +
 	"\x05flows\x18\f \x01(\x04R\x05flows\x12\x1e\n" +
-	"\varm_took_ns\x18\r \x01(\x03R\tarmTookNs\"\x91\x02\n" +
+	"\varm_took_ns\x18\r \x01(\x03R\tarmTookNs\"\xc0\x02\n" +
 	"\x0fEndpointFigures\x12\x12\n" +
 	"\x04sent\x18\x01 \x01(\x04R\x04sent\x12\x1a\n" +
 	"\breceived\x18\x02 \x01(\x04R\breceived\x12\x12\n" +
@@ -5489,7 +5859,17 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\vconnections\x18\a \x01(\rR\vconnections\x12\x1a\n" +
 	"\bsurvived\x18\b \x01(\rR\bsurvived\x12\x1d\n" +
 	"\n" +
-	"counted_by\x18\t \x01(\tR\tcountedBy\"\xb8\x02\n" +
+	"counted_by\x18\t \x01(\tR\tcountedBy\x12-\n" +
+	"\x06direct\x18\x14 \x03(\v2\x15.dpmip.v1.DirectShareR\x06direct\"\xc0\x01\n" +
+	"\vDirectShare\x12&\n" +
+	"\x0fsince_commit_ns\x18\x01 \x01(\x03R\rsinceCommitNs\x12\x1b\n" +
+	"\tlength_ns\x18\x02 \x01(\x03R\blengthNs\x12\x1c\n" +
+	"\tattempted\x18\x03 \x01(\rR\tattempted\x12\x16\n" +
+	"\x06direct\x18\x04 \x01(\rR\x06direct\x12\x1e\n" +
+	"\n" +
+	"redirected\x18\x05 \x01(\rR\n" +
+	"redirected\x12\x16\n" +
+	"\x06failed\x18\x06 \x01(\rR\x06failed\"\xe5\x02\n" +
 	"\aReceipt\x12\"\n" +
 	"\x04move\x18\x01 \x01(\v2\x0e.dpmip.v1.MoveR\x04move\x120\n" +
 	"\aholders\x18\x02 \x03(\v2\x16.dpmip.v1.HolderReportR\aholders\x12<\n" +
@@ -5500,9 +5880,35 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"public_key\x18\x05 \x01(\fR\tpublicKey\x12\x1c\n" +
 	"\tsignature\x18\x06 \x01(\fR\tsignature\x12\x16\n" +
 	"\x06signed\x18\a \x01(\fR\x06signed\x12\x14\n" +
-	"\x05final\x18\b \x01(\bR\x05finalB\f\n" +
+	"\x05final\x18\b \x01(\bR\x05final\x12+\n" +
+	"\x05names\x18\x14 \x03(\v2\x15.dpmip.v1.NamesReportR\x05namesB\f\n" +
 	"\n" +
-	"_endpoints\";\n" +
+	"_endpoints\"\x98\x02\n" +
+	"\vNamesReport\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
+	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\rR\x05epoch\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\rR\x04step\x12\x18\n" +
+	"\aoutcome\x18\x06 \x01(\tR\aoutcome\x12\x1d\n" +
+	"\n" +
+	"ordered_ns\x18\a \x01(\x03R\torderedNs\x12!\n" +
+	"\fpublished_ns\x18\b \x01(\x03R\vpublishedNs\x12\x18\n" +
+	"\afailure\x18\t \x01(\tR\afailure\x12/\n" +
+	"\aservers\x18\n" +
+	" \x03(\v2\x15.dpmip.v1.NamesServerR\aservers\"\xa1\x01\n" +
+	"\vNamesServer\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\rR\x06serial\x12\x17\n" +
+	"\aseen_ns\x18\x03 \x01(\x03R\x06seenNs\x12\x18\n" +
+	"\amissing\x18\x04 \x01(\tR\amissing\x12/\n" +
+	"\aanswers\x18\x05 \x03(\v2\x15.dpmip.v1.NamesAnswerR\aanswers\"p\n" +
+	"\vNamesAnswer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x10\n" +
+	"\x03ttl\x18\x03 \x01(\rR\x03ttl\x12\x12\n" +
+	"\x04data\x18\x04 \x03(\tR\x04data\x12\x13\n" +
+	"\x05at_ns\x18\x05 \x01(\x03R\x04atNs\";\n" +
 	"\x13ListReceiptsRequest\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"E\n" +
@@ -5766,7 +6172,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -5803,52 +6209,56 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*RetireHypervisorResponse)(nil),   // 32: dpmip.v1.RetireHypervisorResponse
 	(*HolderReport)(nil),               // 33: dpmip.v1.HolderReport
 	(*EndpointFigures)(nil),            // 34: dpmip.v1.EndpointFigures
-	(*Receipt)(nil),                    // 35: dpmip.v1.Receipt
-	(*ListReceiptsRequest)(nil),        // 36: dpmip.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil),       // 37: dpmip.v1.ListReceiptsResponse
-	(*GetReceiptRequest)(nil),          // 38: dpmip.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 39: dpmip.v1.GetReceiptResponse
-	(*AddEndpointFiguresRequest)(nil),  // 40: dpmip.v1.AddEndpointFiguresRequest
-	(*AddEndpointFiguresResponse)(nil), // 41: dpmip.v1.AddEndpointFiguresResponse
-	(*ReportMoveRequest)(nil),          // 42: dpmip.v1.ReportMoveRequest
-	(*ReportMoveResponse)(nil),         // 43: dpmip.v1.ReportMoveResponse
-	(*ReloadRequest)(nil),              // 44: dpmip.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 45: dpmip.v1.ReloadResponse
-	(*AttachVMRequest)(nil),            // 46: dpmip.v1.AttachVMRequest
-	(*AttachVMResponse)(nil),           // 47: dpmip.v1.AttachVMResponse
-	(*ReleaseVMRequest)(nil),           // 48: dpmip.v1.ReleaseVMRequest
-	(*ReleaseVMResponse)(nil),          // 49: dpmip.v1.ReleaseVMResponse
-	(*ActivateVMRequest)(nil),          // 50: dpmip.v1.ActivateVMRequest
-	(*ActivateVMResponse)(nil),         // 51: dpmip.v1.ActivateVMResponse
-	(*DetachVMRequest)(nil),            // 52: dpmip.v1.DetachVMRequest
-	(*DetachVMResponse)(nil),           // 53: dpmip.v1.DetachVMResponse
-	(*VM)(nil),                         // 54: dpmip.v1.VM
-	(*ListVMsRequest)(nil),             // 55: dpmip.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),            // 56: dpmip.v1.ListVMsResponse
-	(*Rule)(nil),                       // 57: dpmip.v1.Rule
-	(*ListRulesRequest)(nil),           // 58: dpmip.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 59: dpmip.v1.ListRulesResponse
-	(*ListDropsRequest)(nil),           // 60: dpmip.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),          // 61: dpmip.v1.ListDropsResponse
-	(*Route)(nil),                      // 62: dpmip.v1.Route
-	(*ListRoutesRequest)(nil),          // 63: dpmip.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),         // 64: dpmip.v1.ListRoutesResponse
-	(*GetRouteRequest)(nil),            // 65: dpmip.v1.GetRouteRequest
-	(*NextHop)(nil),                    // 66: dpmip.v1.NextHop
-	(*KernelRoute)(nil),                // 67: dpmip.v1.KernelRoute
-	(*GetRouteResponse)(nil),           // 68: dpmip.v1.GetRouteResponse
-	(*GetUseRequest)(nil),              // 69: dpmip.v1.GetUseRequest
-	(*GetUseResponse)(nil),             // 70: dpmip.v1.GetUseResponse
-	(*Session)(nil),                    // 71: dpmip.v1.Session
-	(*ListSessionsRequest)(nil),        // 72: dpmip.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),       // 73: dpmip.v1.ListSessionsResponse
-	(*Exchanged)(nil),                  // 74: dpmip.v1.Exchanged
-	(*ListExchangedRequest)(nil),       // 75: dpmip.v1.ListExchangedRequest
-	(*ListExchangedResponse)(nil),      // 76: dpmip.v1.ListExchangedResponse
-	(*Check)(nil),                      // 77: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 78: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 79: dpmip.v1.DoctorResponse
-	nil,                                // 80: dpmip.v1.ListDropsResponse.DropsEntry
+	(*DirectShare)(nil),                // 35: dpmip.v1.DirectShare
+	(*Receipt)(nil),                    // 36: dpmip.v1.Receipt
+	(*NamesReport)(nil),                // 37: dpmip.v1.NamesReport
+	(*NamesServer)(nil),                // 38: dpmip.v1.NamesServer
+	(*NamesAnswer)(nil),                // 39: dpmip.v1.NamesAnswer
+	(*ListReceiptsRequest)(nil),        // 40: dpmip.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil),       // 41: dpmip.v1.ListReceiptsResponse
+	(*GetReceiptRequest)(nil),          // 42: dpmip.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 43: dpmip.v1.GetReceiptResponse
+	(*AddEndpointFiguresRequest)(nil),  // 44: dpmip.v1.AddEndpointFiguresRequest
+	(*AddEndpointFiguresResponse)(nil), // 45: dpmip.v1.AddEndpointFiguresResponse
+	(*ReportMoveRequest)(nil),          // 46: dpmip.v1.ReportMoveRequest
+	(*ReportMoveResponse)(nil),         // 47: dpmip.v1.ReportMoveResponse
+	(*ReloadRequest)(nil),              // 48: dpmip.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 49: dpmip.v1.ReloadResponse
+	(*AttachVMRequest)(nil),            // 50: dpmip.v1.AttachVMRequest
+	(*AttachVMResponse)(nil),           // 51: dpmip.v1.AttachVMResponse
+	(*ReleaseVMRequest)(nil),           // 52: dpmip.v1.ReleaseVMRequest
+	(*ReleaseVMResponse)(nil),          // 53: dpmip.v1.ReleaseVMResponse
+	(*ActivateVMRequest)(nil),          // 54: dpmip.v1.ActivateVMRequest
+	(*ActivateVMResponse)(nil),         // 55: dpmip.v1.ActivateVMResponse
+	(*DetachVMRequest)(nil),            // 56: dpmip.v1.DetachVMRequest
+	(*DetachVMResponse)(nil),           // 57: dpmip.v1.DetachVMResponse
+	(*VM)(nil),                         // 58: dpmip.v1.VM
+	(*ListVMsRequest)(nil),             // 59: dpmip.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),            // 60: dpmip.v1.ListVMsResponse
+	(*Rule)(nil),                       // 61: dpmip.v1.Rule
+	(*ListRulesRequest)(nil),           // 62: dpmip.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 63: dpmip.v1.ListRulesResponse
+	(*ListDropsRequest)(nil),           // 64: dpmip.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),          // 65: dpmip.v1.ListDropsResponse
+	(*Route)(nil),                      // 66: dpmip.v1.Route
+	(*ListRoutesRequest)(nil),          // 67: dpmip.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),         // 68: dpmip.v1.ListRoutesResponse
+	(*GetRouteRequest)(nil),            // 69: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 70: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 71: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 72: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 73: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 74: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 75: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 76: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 77: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 78: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 79: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 80: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 81: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 82: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 83: dpmip.v1.DoctorResponse
+	nil,                                // 84: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -5858,8 +6268,8 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	3,  // 4: dpmip.v1.GetBindingResponse.binding:type_name -> dpmip.v1.Binding
 	8,  // 5: dpmip.v1.ListHypervisorsResponse.hypervisors:type_name -> dpmip.v1.Hypervisor
 	12, // 6: dpmip.v1.Router.report:type_name -> dpmip.v1.RouterReport
-	70, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
-	71, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
+	74, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
+	75, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
 	12, // 9: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
 	11, // 10: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
 	17, // 11: dpmip.v1.Move.phases:type_name -> dpmip.v1.Phase
@@ -5869,94 +6279,98 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	18, // 15: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
 	18, // 16: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
 	18, // 17: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
-	18, // 18: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
-	33, // 19: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
-	34, // 20: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
-	35, // 21: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
-	35, // 22: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
-	34, // 23: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
-	33, // 24: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
-	54, // 25: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
-	19, // 26: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
-	19, // 27: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
-	54, // 28: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
-	57, // 29: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	80, // 30: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
-	62, // 31: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	66, // 32: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
-	67, // 33: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
-	71, // 34: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
-	74, // 35: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
-	77, // 36: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 37: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 38: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 39: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	15, // 40: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	20, // 41: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	22, // 42: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	23, // 43: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	25, // 44: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	27, // 45: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	29, // 46: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	31, // 47: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	36, // 48: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	38, // 49: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	40, // 50: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	44, // 51: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	78, // 52: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	42, // 53: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	13, // 54: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
-	46, // 55: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	48, // 56: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	50, // 57: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	52, // 58: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	55, // 59: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	58, // 60: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	60, // 61: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	78, // 62: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	63, // 63: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	65, // 64: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
-	69, // 65: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
-	72, // 66: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
-	75, // 67: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
-	78, // 68: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 69: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 70: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 71: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	16, // 72: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	21, // 73: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	18, // 74: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	24, // 75: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	26, // 76: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	28, // 77: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	30, // 78: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	32, // 79: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	37, // 80: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	39, // 81: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	41, // 82: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	45, // 83: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	79, // 84: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	43, // 85: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	14, // 86: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
-	47, // 87: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	49, // 88: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	51, // 89: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	53, // 90: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	56, // 91: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	59, // 92: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	61, // 93: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	79, // 94: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	64, // 95: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	68, // 96: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
-	70, // 97: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
-	73, // 98: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
-	76, // 99: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
-	79, // 100: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	69, // [69:101] is the sub-list for method output_type
-	37, // [37:69] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	35, // 18: dpmip.v1.EndpointFigures.direct:type_name -> dpmip.v1.DirectShare
+	18, // 19: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
+	33, // 20: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
+	34, // 21: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
+	37, // 22: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
+	38, // 23: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
+	39, // 24: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
+	36, // 25: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
+	36, // 26: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
+	34, // 27: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
+	33, // 28: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
+	58, // 29: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
+	19, // 30: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
+	19, // 31: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
+	58, // 32: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
+	61, // 33: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
+	84, // 34: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	66, // 35: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
+	70, // 36: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	71, // 37: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	75, // 38: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	78, // 39: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	81, // 40: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 41: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 42: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 43: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	15, // 44: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	20, // 45: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	22, // 46: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	23, // 47: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	25, // 48: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	27, // 49: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	29, // 50: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	31, // 51: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	40, // 52: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	42, // 53: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	44, // 54: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	48, // 55: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	82, // 56: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	46, // 57: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	13, // 58: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
+	50, // 59: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	52, // 60: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	54, // 61: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	56, // 62: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	59, // 63: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	62, // 64: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	64, // 65: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	82, // 66: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	67, // 67: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	69, // 68: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	73, // 69: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	76, // 70: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	79, // 71: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	82, // 72: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 73: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 74: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 75: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	16, // 76: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	21, // 77: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	18, // 78: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	24, // 79: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	26, // 80: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	28, // 81: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	30, // 82: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	32, // 83: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	41, // 84: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	43, // 85: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	45, // 86: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	49, // 87: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	83, // 88: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	47, // 89: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	14, // 90: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
+	51, // 91: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	53, // 92: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	55, // 93: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	57, // 94: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	60, // 95: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	63, // 96: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	65, // 97: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	83, // 98: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	68, // 99: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	72, // 100: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	74, // 101: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	77, // 102: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	80, // 103: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	83, // 104: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	73, // [73:105] is the sub-list for method output_type
+	41, // [41:73] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -5964,14 +6378,14 @@ func file_dpmip_v1_dpmip_proto_init() {
 	if File_dpmip_v1_dpmip_proto != nil {
 		return
 	}
-	file_dpmip_v1_dpmip_proto_msgTypes[35].OneofWrappers = []any{}
+	file_dpmip_v1_dpmip_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   81,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -1,6 +1,7 @@
 package bind_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/dpmip/dpmip/dnsupdate"
 	"github.com/dpmip/dpmip/internal/strictconf"
+	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/testbed/peers/bind"
 )
 
@@ -50,14 +52,36 @@ func TestPageNamesEveryFailure(t *testing.T) {
 	}
 }
 
+// block is the TOML of the page that begins so.
+func block(t *testing.T, begin string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(read(t), "```toml\n"+begin)
+	text, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatalf("%s shows no TOML that begins with %q", page, begin)
+	}
+	return begin + text
+}
+
+// TestPageHasServices reads the page's service list as the management node would.
+func TestPageHasServices(t *testing.T) {
+	t.Parallel()
+	inv, err := inventory.Parse(page, []byte(block(t, "[[vm]]")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := inv.CheckNames([]string{forward}); err != nil {
+		t.Error(err)
+	}
+	if err := inv.CheckNames([]string{reverse4}); !errors.Is(err, dnsupdate.ErrNoZone) && (err == nil || !strings.Contains(err.Error(), page+":")) {
+		t.Errorf("a name without a zone: %v", err)
+	}
+}
+
 // TestPageConfigures loads the page's TOML as a daemon would.
 func TestPageConfigures(t *testing.T) {
 	t.Parallel()
-	_, rest, ok := strings.Cut(read(t), "```toml\n")
-	text, _, closed := strings.Cut(rest, "```")
-	if !ok || !closed {
-		t.Fatalf("%s shows no TOML", page)
-	}
+	text := block(t, "resolver = ")
 	dir := t.TempDir()
 	for name, key := range map[string]string{"mgmt.key": "mgmt.", "mgmt-next.key": "mgmt-2.", "vm1.key": "vm1."} {
 		if err := bind.NewKey(key, "hmac-sha256").WriteFile(filepath.Join(dir, name)); err != nil {
