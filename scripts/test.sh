@@ -39,6 +39,7 @@ else
 	step "tests" go test -count 1 -p 1 -timeout 30m ./...
 	step "fuzzing" sh scripts/fuzz.sh 3s
 	step "matrix" bin/dpmip-lab matrix
+	step "renumber" bin/dpmip-lab run renumber
 	step "sabotage" bin/dpmip-lab sabotage
 	step "nothing left over" go run ./internal/guard/leftovers check "$snapshot"
 fi

@@ -1,7 +1,6 @@
 package bind_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,7 +72,7 @@ func TestPageHasServices(t *testing.T) {
 	if err := inv.CheckNames([]string{forward}); err != nil {
 		t.Error(err)
 	}
-	if err := inv.CheckNames([]string{reverse4}); !errors.Is(err, dnsupdate.ErrNoZone) && (err == nil || !strings.Contains(err.Error(), page+":")) {
+	if err := inv.CheckNames([]string{reverse4}); err == nil || !strings.HasPrefix(err.Error(), page+":") {
 		t.Errorf("a name without a zone: %v", err)
 	}
 }
