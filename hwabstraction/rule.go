@@ -48,6 +48,7 @@ type RuleID struct {
 	Prefix   netip.Prefix // the matched address as a /32 or /128, or the prefix of an Unreachable
 	Port     string       // Egress: the VM port
 	Protocol uint8        // Trap
+	DstPort  uint16       // Trap
 }
 
 func (id RuleID) String() string {
@@ -133,12 +134,14 @@ type Egress struct {
 	MAC    [6]byte
 }
 
-// Trap copies packets for Address and Protocol to the agent (Device.Trapped)
-// at no more than Rate packets a second, instead of forwarding them.
+// Trap copies packets for Address, Protocol and DstPort to the agent
+// (Device.Trapped) at no more than Rate packets a second, instead of forwarding
+// them. Of several Traps that match, the narrowest takes the packet.
 type Trap struct {
 	Stamp    Stamp
 	Address  netip.Addr
 	Protocol uint8  // IP protocol number; 0 = any
+	DstPort  uint16 // of TCP or UDP, where the packet has it; 0 = any
 	Rate     uint32 // packets per second, at least 1
 }
 
@@ -175,7 +178,7 @@ func (r Redirect) ID() RuleID  { return RedirectID(r.Address) }
 func (r Deliver) ID() RuleID   { return DeliverID(r.Address) }
 func (r Egress) ID() RuleID    { return EgressID(r.Port, r.Source) }
 func (r Trap) ID() RuleID {
-	return RuleID{Kind: KindTrap, Prefix: host(r.Address), Protocol: r.Protocol}
+	return RuleID{Kind: KindTrap, Prefix: host(r.Address), Protocol: r.Protocol, DstPort: r.DstPort}
 }
 func (r Unreachable) ID() RuleID { return RuleID{Kind: KindUnreachable, Prefix: r.Prefix.Masked()} }
 
@@ -249,6 +252,8 @@ func (r Trap) Validate() error {
 		return invalid(r, "not a unicast address")
 	case r.Rate == 0:
 		return invalid(r, "no rate")
+	case r.DstPort != 0 && r.Protocol != 6 && r.Protocol != 17:
+		return invalid(r, "a port of a protocol that has none")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ func (c *Core) abort(m *Move, why string) {
 	if m.State == MoveAborting || !m.State.before() {
 		return
 	}
+	c.dropProofs(m, "the move was aborted before")
 	m.State, m.Abort, m.Error = MoveAborting, AbortStop, why
 	m.phase(c.now, PhaseAbortAsked, why)
 	c.emit(Note{Text: "aborting: " + why, VM: m.VM, Peer: m.To, Epoch: m.Epoch})

@@ -121,6 +121,9 @@ func (c *Core) expire(vm mobility.VMID) {
 	if m := c.tx.move(vm, b.Open); m != nil && m.State != MoveAborting && !m.Deadline.IsZero() && !c.now.Before(m.Deadline) {
 		c.abort(c.tx.editMove(vm, b.Open), "no COMMIT within the prepare time-out")
 	}
+	if m := c.tx.move(vm, b.Open); m != nil && m.State == MovePreparing && m.proving() && !m.ProveBy.IsZero() && !c.now.Before(m.ProveBy) {
+		c.proofsDue(c.tx.editMove(vm, b.Open))
+	}
 }
 
 // leave ends a binding: anchors and routers are told to forget the VM, its

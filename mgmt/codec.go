@@ -108,6 +108,9 @@ func (c *Core) restore(records []Record) ([]registration.Order, error) {
 				if m.State.before() && !m.Deadline.IsZero() {
 					m.Deadline = later(m.Deadline, c.now.Add(c.inv.Lifetimes.Prepare))
 				}
+				if m.State == MovePreparing && len(m.Proofs) > 0 { // who was asked for what is forgotten
+					m.DestinationReady, m.SourceReady, m.Proofs, m.ProveBy = false, false, nil, noTime
+				}
 				c.setMove(moveID{m.VM, m.Epoch}, m)
 			}
 		case store.Peers:

@@ -84,6 +84,9 @@ func (c *Core) prepare(vm mobility.VMID, to string, o mobility.MoveOptions, fenc
 	if err := c.mayPrepare(b, to, o); err != nil {
 		return nil, err
 	}
+	if err := c.mayProve(b, to, o); err != nil && fencedBy == "" {
+		return nil, err
+	}
 	e := c.tx.edit(vm)
 	epoch, err := nextEpoch(e)
 	if err != nil {
@@ -193,6 +196,9 @@ func (c *Core) sourceLost(e SourceLost) (*Move, error) {
 		}
 		m := c.tx.editMove(e.VM, b.Open)
 		m.SourceLost, m.FencedBy = true, e.FencedBy
+		if m.DestinationReady && m.State == MovePreparing {
+			c.planProofs(m) // the source is no longer asked
+		}
 		c.maybeReady(m)
 		return m, nil
 	}

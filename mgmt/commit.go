@@ -183,7 +183,8 @@ func (c *Core) commitTo(q *question, m *Move) {
 	if !q.Request.MAC.IsZero() {
 		b.MAC = q.Request.MAC
 	}
-	m.State, m.Abort, m.Slots, m.Deadline = MoveCommitted, 0, b.Slots, noTime
+	c.dropProofs(m, "the move was committed before")
+	m.State, m.Abort, m.Slots, m.Deadline, m.ProveBy = MoveCommitted, 0, b.Slots, noTime, noTime
 	m.phase(c.now, PhaseCommitted, "")
 	b.Open, b.Last = 0, m.Epoch
 	lifetime := c.grant(b, q.Request.Lifetime)

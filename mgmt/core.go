@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dpmip/dpmip/internal/probe"
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
@@ -65,6 +66,9 @@ type Core struct {
 
 	volatile map[mobility.VMID]*volatile
 	tokens   map[registration.Token]*flight
+	provers  map[string][]string // nodes that take tasks, and what each can be asked
+	asked    map[probe.Token]*asked
+	tokensOf map[moveID][]probe.Token
 	contacts map[string]*contact
 	token    registration.Token
 	wakes    wakes
@@ -90,6 +94,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 		bindings: map[mobility.VMID]*Binding{}, moves: map[moveID]*Move{}, epochs: map[mobility.VMID][]mobility.Epoch{}, peers: map[string]*Peer{},
 		namesOf: map[mobility.VMID]*NamesRecord{}, byAddr: map[netip.Addr]mobility.VMID{}, byHost: map[string]map[mobility.VMID]struct{}{},
 		volatile: map[mobility.VMID]*volatile{}, tokens: map[registration.Token]*flight{}, contacts: map[string]*contact{},
+		provers: map[string][]string{}, asked: map[probe.Token]*asked{}, tokensOf: map[moveID][]probe.Token{},
 	}
 	orders, err := c.restore(records)
 	if err != nil {
@@ -136,6 +141,12 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 		c.commitFailed(e.From, e.Err)
 	case InventoryChanged:
 		c.inventoryChanged(e.Inventory)
+	case ProverUp:
+		c.proverUp(e)
+	case ProverDown:
+		c.proverDown(e)
+	case ProofReport:
+		c.proofReported(e)
 	case Tick:
 		c.tick()
 	default:

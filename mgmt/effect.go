@@ -7,7 +7,7 @@ import (
 )
 
 // Effect is something to be done, in order: one of Commit, Send, Done,
-// MoveChanged, PublishNames, Count, Note.
+// Prove, MoveChanged, PublishNames, Count, Note.
 type Effect interface{ effect() }
 
 // Commit asks for the writes to be made durable in one transaction, in the

@@ -9,9 +9,10 @@ import (
 )
 
 // Event is something that happened: one of Received, Unreachable,
-// Committed, CommitFailed, InventoryChanged, Tick, Report, or a command:
-// Prepare, Abort, SourceLost, Evacuate, Retire, AddFigures; or what became of an
-// order for the DNS: NamesReported, NamesImpossible.
+// Committed, CommitFailed, InventoryChanged, ProverUp, ProverDown, ProofReport,
+// Tick, Report, or a command: Prepare, Abort, SourceLost, Evacuate, Retire,
+// AddFigures; or what became of an order for the DNS: NamesReported,
+// NamesImpossible.
 type Event interface{ event() }
 
 // Received: the transport has a message of an allow-listed peer.

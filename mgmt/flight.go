@@ -161,6 +161,9 @@ func (c *Core) nextDue(b *Binding) time.Time {
 	}
 	if m := c.moves[moveID{b.VM, b.Open}]; b.Open != 0 && m != nil && m.State != MoveAborting {
 		consider(m.Deadline)
+		if m.State == MovePreparing {
+			consider(m.ProveBy)
+		}
 	}
 	for _, f := range c.vol(b.VM).flights {
 		consider(f.wait)

@@ -69,6 +69,11 @@ type Move struct {
 	Deliveries []mobility.Delivery `json:"deliveries,omitempty"`
 	Slots      []netip.Addr        `json:"slots,omitempty"` // at the destination, after COMMIT
 
+	// Proofs are what is to be seen of the network; ProveBy is their deadline,
+	// zero before they are asked for.
+	Proofs  []Proof   `json:"proofs,omitempty"`
+	ProveBy time.Time `json:"prove_by,omitzero"`
+
 	Phases  []Phase          `json:"phases"`
 	Error   string           `json:"error,omitempty"`
 	Holders []HolderReport   `json:"holders,omitempty"`
@@ -112,6 +117,7 @@ func (m *Move) clone() *Move {
 	c.Addrs = slices.Clone(m.Addrs)
 	c.Deliveries = slices.Clone(m.Deliveries)
 	c.Slots = slices.Clone(m.Slots)
+	c.Proofs = slices.Clone(m.Proofs)
 	c.Phases = slices.Clone(m.Phases)
 	c.Holders = slices.Clone(m.Holders)
 	c.Names = slices.Clone(m.Names)

@@ -132,6 +132,8 @@ func (c *Core) prepareAgain(b *Binding, name string) {
 		e.DestinationReady = e.DestinationReady && e.To != name
 		e.SourceReady = e.SourceReady && e.From != name
 		e.State = MovePreparing
+		c.dropProofs(e, name+" has restarted")
+		e.Proofs, e.ProveBy = nil, noTime
 		e.phase(c.now, PhasePeerRestarted, name)
 	}
 }

@@ -88,6 +88,7 @@ type statement struct {
 	Slots      []string             `json:"slots"`
 	Deliveries map[string]string    `json:"deliveries"`
 	Phases     []signedPhase        `json:"phases"`
+	Proofs     []Proof              `json:"proofs"`
 	Holders    []HolderReport       `json:"holders"`
 	Endpoints  *EndpointFigures     `json:"endpoints,omitempty"`
 	Names      []NamesReport        `json:"names,omitempty"`
@@ -106,7 +107,7 @@ func sign(key ed25519.PrivateKey, now time.Time, m *Move) error {
 	s := statement{
 		VM: m.VM, From: m.From, To: m.To, Epoch: m.Epoch, Options: m.Options.WithPhase(mobility.PhaseCommit), State: m.State.String(),
 		SourceLost: m.SourceLost, FencedBy: m.FencedBy, Slots: []string{}, Deliveries: map[string]string{},
-		Phases: []signedPhase{}, Holders: append([]HolderReport{}, m.Holders...), Endpoints: m.Figures, Names: m.Names,
+		Phases: []signedPhase{}, Proofs: append([]Proof{}, m.Proofs...), Holders: append([]HolderReport{}, m.Holders...), Endpoints: m.Figures, Names: m.Names,
 		SignedAt: now.UnixNano(), Final: m.State.Ended(),
 	}
 	for _, a := range m.Slots {

@@ -64,7 +64,9 @@ func (c *Core) jumpAbove(f *flight, r registration.Reply) {
 	if m := c.tx.editMove(f.vm, b.Open); b.Open != 0 && m != nil && f.owed.request.Epoch == m.Epoch {
 		c.tx.deleteMove(moveID{m.VM, m.Epoch})
 		next := m.clone()
+		c.dropProofs(next, "the epoch has jumped")
 		next.Epoch, next.DestinationReady, next.SourceReady = e, false, false
+		next.Proofs, next.ProveBy = nil, noTime
 		if next.State == MoveReady {
 			next.State = MovePreparing
 		}
@@ -134,6 +136,7 @@ func (c *Core) destinationPrepared(b *Binding, m *Move, r registration.Reply) {
 	m.DestinationReady = true
 	m.SourceTold = m.SourceTold || m.needsSource()
 	m.phase(c.now, PhaseDestinationPrepared, "")
+	c.planProofs(m)
 	c.maybeReady(m)
 }
 
@@ -156,8 +159,19 @@ func (c *Core) unused(vm mobility.VMID, deliveries []mobility.Delivery) error {
 	return nil
 }
 
+// maybeReady: both have prepared, and the network has been seen to be ready.
 func (c *Core) maybeReady(m *Move) {
-	if m.State == MovePreparing && m.DestinationReady && (m.SourceReady || !m.needsSource()) {
+	if m.State != MovePreparing || !m.DestinationReady || !m.SourceReady && m.needsSource() {
+		return
+	}
+	if m.ProveBy.IsZero() && len(m.Proofs) > 0 {
+		c.askProofs(m)
+	}
+	switch {
+	case m.missing() != "":
+		c.abort(m, "not proved: "+m.missing())
+	case m.proving():
+	default:
 		m.State = MoveReady
 		m.phase(c.now, PhaseReady, "")
 		c.emit(Note{Text: "ready: " + m.From + " -> " + m.To, VM: m.VM, Peer: m.To, Epoch: m.Epoch})

@@ -158,7 +158,7 @@ func (t *txn) flushMove(id moveID, m *Move) {
 		t.writes = append(t.writes, store.Write{Kind: store.Moves, Key: moveKey(id)})
 		return
 	}
-	if m.State >= MoveCommitted && m.State <= MoveDone {
+	if m.State >= MoveCommitted && m.State <= MoveDone || m.State == MoveAborted {
 		if err := sign(c.cfg.Key, c.now, m); err != nil {
 			c.emit(Note{Warning: true, Text: err.Error(), VM: m.VM, Epoch: m.Epoch})
 		}

@@ -40,6 +40,7 @@ type world struct {
 	commits []Commit
 	orders  []PublishNames
 	trace   func(Effect)
+	probing probing
 }
 
 type packet struct {
@@ -99,7 +100,7 @@ allow_unknown_vms = true
 
 func newWorld(t *testing.T, inventoryText string) *world {
 	t.Helper()
-	w := &world{t: t, now: epoch, store: &store.Memory{}, hosts: map[string]*host{}, done: map[CommandID]Done{}, counts: map[string]int{}}
+	w := &world{t: t, now: epoch, store: &store.Memory{}, hosts: map[string]*host{}, done: map[CommandID]Done{}, counts: map[string]int{}, probing: newProbing()}
 	w.setInventory(inventoryText)
 	for _, name := range sortedKeys(w.inv.Hypervisors) {
 		w.addHost(name, registration.RoleHypervisor)
@@ -175,6 +176,8 @@ func (w *world) do(effects []Effect) {
 			if !crash || !w.lose {
 				w.queue = append(w.queue, packet{self, e.To, e.Payload})
 			}
+		case Prove:
+			w.probing.take(e)
 		case Done:
 			w.done[e.ID] = e
 		case PublishNames:
@@ -217,6 +220,11 @@ func (w *world) flush() bool {
 func (w *world) settle() {
 	for range 100_000 {
 		if w.flush() {
+			continue
+		}
+		if due := w.probing.due; len(due) > 0 {
+			w.probing.due = due[1:]
+			w.step(due[0])
 			continue
 		}
 		if len(w.queue) == 0 {

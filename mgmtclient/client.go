@@ -42,6 +42,27 @@ func (c *Client) ReportRouter(ctx context.Context, r *dpmipv1.RouterReport) erro
 	return err
 }
 
+// WatchProofs calls task with each thing that the node is to prove, until ctx or
+// the connection ends; open is called once the management node has heard.
+func (c *Client) WatchProofs(ctx context.Context, r *dpmipv1.WatchProofsRequest, open func(), task func(*dpmipv1.ProofTask)) error {
+	s, err := c.reports.WatchProofs(ctx, connect.NewRequest(r))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	open()
+	for s.Receive() {
+		task(s.Msg())
+	}
+	return s.Err()
+}
+
+// ReportProof tells the management node what a task has come to.
+func (c *Client) ReportProof(ctx context.Context, r *dpmipv1.ReportProofRequest) error {
+	_, err := c.reports.ReportProof(ctx, connect.NewRequest(r))
+	return err
+}
+
 // Close ends idle connections.
 func (c *Client) Close() error {
 	c.close()

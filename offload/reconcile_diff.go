@@ -75,6 +75,6 @@ func compareIDs(a, b hwabstraction.RuleID) int {
 	return cmp.Or(
 		cmp.Compare(a.Kind, b.Kind), a.Prefix.Addr().Compare(b.Prefix.Addr()),
 		cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), cmp.Compare(a.Port, b.Port),
-		cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.DstPort, b.DstPort),
 	)
 }

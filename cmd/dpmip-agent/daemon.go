@@ -22,6 +22,8 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction/detect"
 	"github.com/dpmip/dpmip/internal/admin"
 	"github.com/dpmip/dpmip/internal/buildinfo"
+	"github.com/dpmip/dpmip/internal/probe"
+	"github.com/dpmip/dpmip/internal/prover"
 	"github.com/dpmip/dpmip/internal/task"
 	"github.com/dpmip/dpmip/mgmtclient"
 	"github.com/dpmip/dpmip/mobility/registration"
@@ -47,6 +49,9 @@ type process struct {
 	conn     *transport.Conn
 	client   *mgmtclient.Client
 	reports  *daemon.Reports
+	probes   *probe.Socket
+	traps    *daemon.Traps // nil: the device has none
+	prover   *prover.Prover
 	post     *daemon.Post
 	loop     *daemon.Loop
 	doctor   *daemon.Doctor
@@ -61,7 +66,7 @@ func open(ctx context.Context, cfg *config, stderr io.Writer) (*process, error) 
 	if p.log, err = admin.Logger(stderr, cfg.LogFormat, cfg.LogLevel); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{p.openDisk, p.openConn, p.openHardware, p.openReports, p.openLoop} {
+	for _, step := range []func(context.Context) error{p.openDisk, p.openConn, p.openHardware, p.openReports, p.openProver, p.openLoop} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -143,6 +148,25 @@ func (p *process) openReports(context.Context) (err error) {
 	return nil
 }
 
+// openProver makes the agent take part in proofs, if it can be asked.
+func (p *process) openProver(context.Context) (err error) {
+	if p.client == nil {
+		return nil
+	}
+	if p.probes, err = probe.Open(); err != nil {
+		return err
+	}
+	c := prover.Config{Node: p.cfg.Name, Management: p.client, Sender: p.probes, Log: p.log}
+	if p.traps = daemon.NewTraps(p.worker); p.traps != nil {
+		c.Catcher = p.traps
+	}
+	p.prover = prover.New(c)
+	if p.traps != nil {
+		p.traps.To(p.prover.Caught)
+	}
+	return nil
+}
+
 func (p *process) openLoop(context.Context) error {
 	area, err := p.hardware.Area(areaList)
 	if err != nil {
@@ -192,6 +216,9 @@ func (p *process) close() error {
 	if p.client != nil {
 		errs = append(errs, p.client.Close())
 	}
+	if p.probes != nil {
+		errs = append(errs, p.probes.Close())
+	}
 	if p.hardware != nil {
 		errs = append(errs, p.hardware.Close())
 	}
@@ -210,7 +237,10 @@ func (p *process) run(ctx context.Context) error {
 	p.ctx = ctx
 	tasks := []task.Task{task.Signals(nil), p.disk, p.worker, p.post, p.loop}
 	if p.reports != nil {
-		tasks = append(tasks, p.reports)
+		tasks = append(tasks, p.reports, p.prover)
+	}
+	if p.traps != nil {
+		tasks = append(tasks, p.traps)
 	}
 	tasks = append(tasks,
 		task.Func("mobility transport", func(ctx context.Context) error {

@@ -231,6 +231,13 @@ func (e *env) showReceipt(x *v1.Receipt) error {
 		return err
 	}
 	rows = nil
+	for _, p := range mv.Proofs {
+		rows = append(rows, []any{p.Kind, p.Address, p.From, p.To, p.State, span(p.TookNs), p.Detail})
+	}
+	if err := e.print(nil, "PROOF ADDRESS FROM TO RESULT TOOK DETAIL", rows); err != nil {
+		return err
+	}
+	rows = nil
 	for _, h := range x.Holders {
 		rows = append(rows, []any{h.Hypervisor, h.Role, h.Placement, h.RedirectedPackets, h.RedirectedBytes, h.HeldPackets, h.HoldDrops, span(h.MaxHoldNs)})
 	}

@@ -22,6 +22,7 @@ var forwardChecks = []check{
 	{name: "counters count", needs: redirects, run: checkCounters},
 	{name: "the first hit is timed", needs: redirects, run: checkFirstHit},
 	{name: "frames are transmitted", run: checkTransmit},
+	{name: "a trap takes its port", needs: []hwabstraction.Feature{hwabstraction.FeatureTrap, hwabstraction.FeatureRedirect}, run: checkTrapPort},
 	{name: "a trap takes its protocol, no faster than its rate", needs: []hwabstraction.Feature{hwabstraction.FeatureTrap}, run: checkTrap},
 }
 
@@ -315,5 +316,31 @@ func checkTrap(s *stand) {
 	}
 	if got := s.drops("trap_rate"); got == 0 {
 		s.Errorf("%d packets at once at a rate of %d: none was over it", n, trap.Rate)
+	}
+}
+
+// trapPort is a port that only checkTrapPort sends to.
+const trapPort = 7
+
+// checkTrapPort: a port's trap takes nothing else of its protocol, also where
+// the delivery of the address holds.
+func checkTrapPort(s *stand) {
+	st := owner(1, 1)
+	trap := hwabstraction.Trap{Stamp: st, Address: s.old(1), Protocol: protoUDP, DstPort: trapPort, Rate: 100}
+	s.put(trap, s.redirect(1, st))
+	s.arm(st)
+	s.fromFabric(spec{src: s.peer, dst: s.old(1), proto: protoUDP, dport: trapPort, body: body(0, 0)})
+	s.toward(func(int) spec { return spec{dst: s.old(1)} }, 1, 2)
+	s.expect(s.fabric, func(int) spec { return spec{dst: s.there(1)} }, 1, 2)
+	select {
+	case got := <-s.dev.Trapped():
+		if h, ok := parse(got.Frame); got.ID != trap.ID() || !ok || h.dst != s.old(1) || number(got.Frame) != 0 {
+			s.Errorf("trapped by %s: %x", got.ID, got.Frame)
+		}
+	case <-time.After(patience):
+		s.Fatal("nothing was trapped")
+	}
+	if c := s.counter(trap.ID()); c.Packets != 1 {
+		s.Errorf("one packet to the port, %d trapped", c.Packets)
 	}
 }

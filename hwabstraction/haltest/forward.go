@@ -261,8 +261,12 @@ func (c *card) release(g *group) {
 
 // trapFor gives a packet to the agent where a Trap wants it.
 func (c *card) trapFor(h header) bool {
-	for _, proto := range []uint8{h.proto, 0} {
-		id := hwabstraction.Trap{Address: h.dst, Protocol: proto}.ID()
+	class := []hwabstraction.Trap{{Address: h.dst, Protocol: h.proto}, {Address: h.dst}}
+	if port, has := h.dstPort(); has {
+		class = append([]hwabstraction.Trap{{Address: h.dst, Protocol: h.proto, DstPort: port}}, class...)
+	}
+	for _, t := range class {
+		id := t.ID()
 		e := c.rules[id]
 		if e == nil {
 			continue

@@ -159,6 +159,15 @@ func adjust(check, old, new []byte) {
 
 func (h header) fragmentKey() fragment { return fragment{h.src, h.dst, h.proto, h.fragment} }
 
+// dstPort is the destination port of TCP or UDP.
+func (h header) dstPort() (uint16, bool) {
+	if h.proto != protoTCP && h.proto != protoUDP {
+		return 0, false
+	}
+	_, port, ok := h.ports()
+	return port, ok
+}
+
 // ports are the transport's ports, or the identifier of an ICMP echo twice.
 func (h header) ports() (src, dst uint16, ok bool) {
 	t := h.transport()

@@ -101,7 +101,7 @@ func (d *Device) adoptSlot(j *slotJournal, at uint32, s *ruleSlot) (bool, error)
 		return true, err
 	case hwabstraction.KindTrap:
 		var now uint32
-		err := d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Proto: uint32(s.Proto)}, &now)
+		err := d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Class: trapClass(s.Proto, s.DstPort)}, &now)
 		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && now != at {
 			return false, nil
 		}

@@ -123,13 +123,14 @@ type bpfRule struct {
 	Used    uint8
 	Tat     uint64
 	Counter uint32
-	Pad     uint32
+	DstPort uint16
+	Pad     uint16
 }
 
 type bpfTrapKey struct {
 	_     structs.HostLayout
 	Addr  bpfAddr
-	Proto uint32
+	Class uint32
 	Pad   uint32
 }
 

@@ -48,7 +48,8 @@ type ruleSlot struct {
 	Bits, Used                 uint8
 	TAT                        uint64
 	Counter                    uint32
-	_                          uint32
+	DstPort                    uint16
+	_                          uint16
 }
 
 func (s *ruleSlot) stamp() hwabstraction.Stamp {
@@ -131,7 +132,7 @@ type egressKey struct {
 
 type trapKey struct {
 	Addr  addr16
-	Proto uint32
+	Class uint32
 	_     uint32
 }
 

@@ -99,7 +99,7 @@ func (d *Device) readSlot(at uint32, s *ruleSlot) (hwabstraction.RuleStatus, err
 			named = 0
 		}
 	case hwabstraction.KindTrap:
-		err = d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Proto: uint32(s.Proto)}, &named)
+		err = d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Class: trapClass(s.Proto, s.DstPort)}, &named)
 	default:
 		var e dstEntry
 		err = d.tables.Dsts.Lookup(s.Addr, &e)
@@ -134,7 +134,7 @@ func (s *ruleSlot) rule() hwabstraction.Rule {
 	case hwabstraction.KindEgress:
 		return hwabstraction.Egress{Stamp: s.stamp(), Port: s.port(), Source: s.Addr.addr(), MAC: s.MAC}
 	case hwabstraction.KindTrap:
-		return hwabstraction.Trap{Stamp: s.stamp(), Address: s.Addr.addr(), Protocol: s.Proto, Rate: s.Rate}
+		return hwabstraction.Trap{Stamp: s.stamp(), Address: s.Addr.addr(), Protocol: s.Proto, DstPort: s.DstPort, Rate: s.Rate}
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (d *Device) slotOf(id hwabstraction.RuleID) uint32 {
 			at = e.Deliver
 		}
 	case hwabstraction.KindTrap:
-		d.tables.Traps.Lookup(trapKey{Addr: a, Proto: uint32(id.Protocol)}, &at)
+		d.tables.Traps.Lookup(trapKey{Addr: a, Class: trapClass(id.Protocol, id.DstPort)}, &at)
 	case hwabstraction.KindEgress:
 		if ifindex, err := d.portIndex(id.Port); err == nil {
 			d.tables.Sources.Lookup(egressKey{Addr: a, Ifindex: ifindex}, &at)

@@ -13,8 +13,8 @@ import (
 
 func (b *batch) putTrap(i int, r hwabstraction.Trap) error {
 	v := newSlot(r, toAddr16(r.Address))
-	v.Proto, v.Rate = r.Protocol, r.Rate
-	key := trapKey{Addr: v.Addr, Proto: uint32(r.Protocol)}
+	v.Proto, v.DstPort, v.Rate = r.Protocol, r.DstPort, r.Rate
+	key := trapKey{Addr: v.Addr, Class: trapClass(r.Protocol, r.DstPort)}
 	var old uint32
 	if err := b.d.tables.Traps.Lookup(key, &old); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("software: traps: %w", err)
@@ -44,9 +44,12 @@ func (b *batch) putTrap(i int, r hwabstraction.Trap) error {
 	return nil
 }
 
+// trapClass is what the programs look a packet up by, beside its destination.
+func trapClass(protocol uint8, port uint16) uint32 { return uint32(protocol) | uint32(port)<<16 }
+
 func (b *batch) removeTrap(id hwabstraction.RuleID, s hwabstraction.Stamp) error {
 	a := toAddr16(id.Prefix.Addr())
-	key := trapKey{Addr: a, Proto: uint32(id.Protocol)}
+	key := trapKey{Addr: a, Class: trapClass(id.Protocol, id.DstPort)}
 	var at uint32
 	err := b.d.tables.Traps.Lookup(key, &at)
 	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && !b.d.tables.rules.at[at].owned(s) {

@@ -271,7 +271,7 @@ func (b *builder) policy(f *file) error {
 		out.Rules = append(out.Rules, MoveRule(r))
 	}
 	b.inv.Policy = out
-	return nil
+	return b.proofs(&p.Proofs)
 }
 
 func (b *builder) times(f *file) error {

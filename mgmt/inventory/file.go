@@ -59,6 +59,7 @@ type policyTable struct {
 	AdoptHigherEpochs     bool          `toml:"adopt_higher_epochs"`
 	AcceptUnauthenticated bool          `toml:"insecure_accept_unauthenticated"`
 	Defaults              defaultsTable `toml:"defaults"`
+	Proofs                proofTable    `toml:"proofs"`
 	Allow                 []allowTable  `toml:"allow"`
 }
 

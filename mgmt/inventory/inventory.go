@@ -112,6 +112,7 @@ type Policy struct {
 	// AcceptUnauthenticated serves peers without keys.
 	AcceptUnauthenticated bool
 	Defaults              mobility.MoveOptions
+	Proofs                Proofs
 	Rules                 []MoveRule // empty = every VM may move everywhere
 }
 

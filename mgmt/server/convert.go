@@ -112,6 +112,7 @@ func moveOf(m *mgmt.Move) *v1.Move {
 	for _, p := range m.Phases {
 		out.Phases = append(out.Phases, &v1.Phase{Name: p.Name, AtNs: nanos(p.At), Detail: p.Detail})
 	}
+	out.Proofs = proofsOf(m.Proofs)
 	return out
 }
 

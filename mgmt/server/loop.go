@@ -37,6 +37,7 @@ type Loop struct {
 	metrics *Metrics
 	watch   watchers
 	names   *Names // nil = no DNS
+	provers map[string]*proverStream
 
 	work    chan func()
 	ready   chan struct{}
@@ -53,7 +54,7 @@ type Loop struct {
 
 // NewLoop makes the task that runs core; first is what mgmt.New wants done.
 func NewLoop(core *mgmt.Core, first []mgmt.Effect, s store.Store, send Sender, log *slog.Logger, m *Metrics) *Loop {
-	return &Loop{core: core, first: first, store: s, send: send, log: log, metrics: m, watch: watchers{},
+	return &Loop{core: core, first: first, store: s, send: send, log: log, metrics: m, watch: watchers{}, provers: map[string]*proverStream{},
 		work: make(chan func()), ready: make(chan struct{}), stopped: make(chan struct{}), done: map[mgmt.CommandID]func(mgmt.Done){}}
 }
 
@@ -121,6 +122,8 @@ func (l *Loop) effects(effects []mgmt.Effect) {
 				delete(l.done, e.ID)
 				f(e)
 			}
+		case mgmt.Prove:
+			l.prove(e)
 		case mgmt.MoveChanged:
 			l.metrics.moveChanged(e.Move)
 			l.watch.tell(e.Move)

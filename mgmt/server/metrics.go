@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ type Metrics struct {
 	peers       *prometheus.CounterVec
 	names       *prometheus.CounterVec // orders for the DNS
 	events      *prometheus.CounterVec // of the conversations
+	proofs      *prometheus.CounterVec
 	storeErrors prometheus.Counter
 	batch       prometheus.Histogram
 	latency     prometheus.Histogram
@@ -35,12 +37,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		peers:       vec("dpmip_mgmt_peer_events_total", "Peers that came up, went down or restarted.", "peer", "event"),
 		names:       vec("dpmip_mgmt_names_total", "Orders for the DNS that have ended: proved at every server, or troubled.", "result"),
 		events:      vec("dpmip_mgmt_registration_events_total", "Events of the conversations, drops among them.", "event"),
+		proofs:      vec("dpmip_mgmt_proofs_total", "Proofs that the network is ready, by kind and what became of them.", "kind", "result"),
 		storeErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "dpmip_mgmt_store_errors_total", Help: "Transactions of the store that failed."}),
 		batch:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_batch_commits", Help: "Commits in one transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		latency:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_seconds", Help: "How long a transaction of the store takes.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
 		ready:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_move_ready_seconds", Help: "From the asking for a move to its being ready.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 	}
-	r.MustRegister(m.requests, m.messages, m.moves, m.peers, m.names, m.events, m.storeErrors, m.batch, m.latency, m.ready)
+	r.MustRegister(m.requests, m.messages, m.moves, m.peers, m.names, m.events, m.proofs, m.storeErrors, m.batch, m.latency, m.ready)
 	return m
 }
 
@@ -66,6 +69,9 @@ func (m *Metrics) count(c mgmt.Count) {
 		m.peers.WithLabelValues(c.Label, "restarted").Inc()
 	case "names":
 		m.names.WithLabelValues(c.Label).Inc()
+	case "proofs":
+		kind, result, _ := strings.Cut(c.Label, "/")
+		m.proofs.WithLabelValues(kind, result).Inc()
 	case "store_failures":
 		m.storeErrors.Inc()
 	default:

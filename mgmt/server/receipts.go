@@ -11,7 +11,7 @@ import (
 	"github.com/dpmip/dpmip/mobility"
 )
 
-// ListReceipts lists the receipts of committed moves, the newest first.
+// ListReceipts lists the receipts of moves that have committed or were aborted, the newest first.
 func (s *Service) ListReceipts(ctx context.Context, r *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error) {
 	var vm mobility.VMID
 	if text := r.Msg.GetVm(); text != "" {
@@ -45,7 +45,7 @@ func (s *Service) GetReceipt(ctx context.Context, r *connect.Request[v1.GetRecei
 		}
 	})
 	if err == nil && out.Receipt == nil {
-		err = fmt.Errorf("%w: no receipt for vm %s, epoch %d: only committed moves have one", mgmt.ErrUnknown, vm, r.Msg.GetEpoch())
+		err = fmt.Errorf("%w: no receipt for vm %s, epoch %d: a move has one when it has committed or was aborted", mgmt.ErrUnknown, vm, r.Msg.GetEpoch())
 	}
 	return connect.NewResponse(out), failure(err)
 }

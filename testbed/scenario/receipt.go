@@ -85,6 +85,9 @@ func (r *Receipt) Print(w io.Writer) {
 		fmt.Fprintf(w, " %s", p.Name)
 	}
 	fmt.Fprintln(w)
+	for _, p := range m.Proofs {
+		fmt.Fprintf(w, "  proof        %s\n", proofLine(p))
+	}
 	if h := r.holder(m.From); h != nil {
 		fmt.Fprintf(w, "  source       redirect armed in %v (%s): %d packets, %d bytes%s\n", time.Duration(h.ArmTookNs), h.Placement,
 			h.RedirectedPackets, h.RedirectedBytes, drained(r, h))
@@ -97,6 +100,18 @@ func (r *Receipt) Print(w io.Writer) {
 			e.Sent, e.Lost, e.Duplicated, e.Reordered, span(e.BlackoutNs), e.Survived, e.Connections, e.CountedBy)
 	}
 	r.printNames(w)
+}
+
+// proofLine is one proof: of what, and how long it took.
+func proofLine(p *v1.Proof) string {
+	text := fmt.Sprintf("%-8s %s: %s -> %s, %s", p.Kind, p.Address, p.From, p.To, p.State)
+	if p.TookNs != 0 {
+		text += " after " + span(p.TookNs)
+	}
+	if p.Detail != "" {
+		text += " (" + p.Detail + ")"
+	}
+	return text
 }
 
 func drained(r *Receipt, h *v1.HolderReport) string {

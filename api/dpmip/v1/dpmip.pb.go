@@ -1234,6 +1234,7 @@ type Move struct {
 	Deliveries     []*Delivery            `protobuf:"bytes,13,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	Slots          []string               `protobuf:"bytes,14,rep,name=slots,proto3" json:"slots,omitempty"`
 	Ticket         string                 `protobuf:"bytes,15,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	Proofs         []*Proof               `protobuf:"bytes,20,rep,name=proofs,proto3" json:"proofs,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1373,6 +1374,121 @@ func (x *Move) GetTicket() string {
 	return ""
 }
 
+func (x *Move) GetProofs() []*Proof {
+	if x != nil {
+		return x.Proofs
+	}
+	return nil
+}
+
+type Proof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // delivery, source, route, served, withdrawn
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // what it is about
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`       // who sent, or was asked; who is to have it
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // waiting, asked, seen, missing, not_asked
+	Required      bool                   `protobuf:"varint,6,opt,name=required,proto3" json:"required,omitempty"`
+	AskedNs       int64                  `protobuf:"varint,7,opt,name=asked_ns,json=askedNs,proto3" json:"asked_ns,omitempty"`
+	TookNs        int64                  `protobuf:"varint,8,opt,name=took_ns,json=tookNs,proto3" json:"took_ns,omitempty"`
+	Detail        string                 `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"` // why not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proof) Reset() {
+	*x = Proof{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proof) ProtoMessage() {}
+
+func (x *Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proof.ProtoReflect.Descriptor instead.
+func (*Proof) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Proof) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Proof) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Proof) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Proof) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Proof) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Proof) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *Proof) GetAskedNs() int64 {
+	if x != nil {
+		return x.AskedNs
+	}
+	return 0
+}
+
+func (x *Proof) GetTookNs() int64 {
+	if x != nil {
+		return x.TookNs
+	}
+	return 0
+}
+
+func (x *Proof) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type Delivery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Old           string                 `protobuf:"bytes,1,opt,name=old,proto3" json:"old,omitempty"`
@@ -1383,7 +1499,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1511,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1524,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{19}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Delivery) GetOld() string {
@@ -1436,7 +1552,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1564,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1577,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{20}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListMovesRequest) GetVm() string {
@@ -1494,7 +1610,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1622,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1635,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{21}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1539,7 +1655,7 @@ type WatchMoveRequest struct {
 
 func (x *WatchMoveRequest) Reset() {
 	*x = WatchMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1667,7 @@ func (x *WatchMoveRequest) String() string {
 func (*WatchMoveRequest) ProtoMessage() {}
 
 func (x *WatchMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1680,7 @@ func (x *WatchMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMoveRequest.ProtoReflect.Descriptor instead.
 func (*WatchMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{22}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchMoveRequest) GetVm() string {
@@ -1596,7 +1712,7 @@ type PrepareMoveRequest struct {
 
 func (x *PrepareMoveRequest) Reset() {
 	*x = PrepareMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1724,7 @@ func (x *PrepareMoveRequest) String() string {
 func (*PrepareMoveRequest) ProtoMessage() {}
 
 func (x *PrepareMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1737,7 @@ func (x *PrepareMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareMoveRequest.ProtoReflect.Descriptor instead.
 func (*PrepareMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{23}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PrepareMoveRequest) GetVm() string {
@@ -1682,7 +1798,7 @@ type PrepareMoveResponse struct {
 
 func (x *PrepareMoveResponse) Reset() {
 	*x = PrepareMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1810,7 @@ func (x *PrepareMoveResponse) String() string {
 func (*PrepareMoveResponse) ProtoMessage() {}
 
 func (x *PrepareMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1823,7 @@ func (x *PrepareMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareMoveResponse.ProtoReflect.Descriptor instead.
 func (*PrepareMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{24}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PrepareMoveResponse) GetMove() *Move {
@@ -1729,7 +1845,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1857,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1870,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{25}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AbortMoveRequest) GetVm() string {
@@ -1794,7 +1910,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1922,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1935,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{26}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AbortMoveResponse) GetMove() *Move {
@@ -1840,7 +1956,7 @@ type SourceLostRequest struct {
 
 func (x *SourceLostRequest) Reset() {
 	*x = SourceLostRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1968,7 @@ func (x *SourceLostRequest) String() string {
 func (*SourceLostRequest) ProtoMessage() {}
 
 func (x *SourceLostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1981,7 @@ func (x *SourceLostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceLostRequest.ProtoReflect.Descriptor instead.
 func (*SourceLostRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{27}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SourceLostRequest) GetVm() string {
@@ -1898,7 +2014,7 @@ type SourceLostResponse struct {
 
 func (x *SourceLostResponse) Reset() {
 	*x = SourceLostResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2026,7 @@ func (x *SourceLostResponse) String() string {
 func (*SourceLostResponse) ProtoMessage() {}
 
 func (x *SourceLostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2039,7 @@ func (x *SourceLostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceLostResponse.ProtoReflect.Descriptor instead.
 func (*SourceLostResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{28}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SourceLostResponse) GetMove() *Move {
@@ -1945,7 +2061,7 @@ type EvacuateHypervisorRequest struct {
 
 func (x *EvacuateHypervisorRequest) Reset() {
 	*x = EvacuateHypervisorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2073,7 @@ func (x *EvacuateHypervisorRequest) String() string {
 func (*EvacuateHypervisorRequest) ProtoMessage() {}
 
 func (x *EvacuateHypervisorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2086,7 @@ func (x *EvacuateHypervisorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHypervisorRequest.ProtoReflect.Descriptor instead.
 func (*EvacuateHypervisorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{29}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EvacuateHypervisorRequest) GetHypervisor() string {
@@ -2011,7 +2127,7 @@ type EvacuateHypervisorResponse struct {
 
 func (x *EvacuateHypervisorResponse) Reset() {
 	*x = EvacuateHypervisorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2139,7 @@ func (x *EvacuateHypervisorResponse) String() string {
 func (*EvacuateHypervisorResponse) ProtoMessage() {}
 
 func (x *EvacuateHypervisorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2152,7 @@ func (x *EvacuateHypervisorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHypervisorResponse.ProtoReflect.Descriptor instead.
 func (*EvacuateHypervisorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{30}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EvacuateHypervisorResponse) GetMoves() []*Move {
@@ -2063,7 +2179,7 @@ type RetireHypervisorRequest struct {
 
 func (x *RetireHypervisorRequest) Reset() {
 	*x = RetireHypervisorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2191,7 @@ func (x *RetireHypervisorRequest) String() string {
 func (*RetireHypervisorRequest) ProtoMessage() {}
 
 func (x *RetireHypervisorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2204,7 @@ func (x *RetireHypervisorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireHypervisorRequest.ProtoReflect.Descriptor instead.
 func (*RetireHypervisorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{31}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RetireHypervisorRequest) GetHypervisor() string {
@@ -2115,7 +2231,7 @@ type RetireHypervisorResponse struct {
 
 func (x *RetireHypervisorResponse) Reset() {
 	*x = RetireHypervisorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2243,7 @@ func (x *RetireHypervisorResponse) String() string {
 func (*RetireHypervisorResponse) ProtoMessage() {}
 
 func (x *RetireHypervisorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2256,7 @@ func (x *RetireHypervisorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireHypervisorResponse.ProtoReflect.Descriptor instead.
 func (*RetireHypervisorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{32}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RetireHypervisorResponse) GetRetired() bool {
@@ -2178,7 +2294,7 @@ type HolderReport struct {
 
 func (x *HolderReport) Reset() {
 	*x = HolderReport{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2306,7 @@ func (x *HolderReport) String() string {
 func (*HolderReport) ProtoMessage() {}
 
 func (x *HolderReport) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2319,7 @@ func (x *HolderReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderReport.ProtoReflect.Descriptor instead.
 func (*HolderReport) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{33}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *HolderReport) GetHypervisor() string {
@@ -2315,7 +2431,7 @@ type EndpointFigures struct {
 
 func (x *EndpointFigures) Reset() {
 	*x = EndpointFigures{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2443,7 @@ func (x *EndpointFigures) String() string {
 func (*EndpointFigures) ProtoMessage() {}
 
 func (x *EndpointFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2456,7 @@ func (x *EndpointFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointFigures.ProtoReflect.Descriptor instead.
 func (*EndpointFigures) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{34}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EndpointFigures) GetSent() uint64 {
@@ -2428,7 +2544,7 @@ type DirectShare struct {
 
 func (x *DirectShare) Reset() {
 	*x = DirectShare{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2556,7 @@ func (x *DirectShare) String() string {
 func (*DirectShare) ProtoMessage() {}
 
 func (x *DirectShare) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2569,7 @@ func (x *DirectShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectShare.ProtoReflect.Descriptor instead.
 func (*DirectShare) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DirectShare) GetSinceCommitNs() int64 {
@@ -2515,7 +2631,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2643,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2656,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Receipt) GetMove() *Move {
@@ -2625,7 +2741,7 @@ type NamesReport struct {
 
 func (x *NamesReport) Reset() {
 	*x = NamesReport{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2753,7 @@ func (x *NamesReport) String() string {
 func (*NamesReport) ProtoMessage() {}
 
 func (x *NamesReport) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2766,7 @@ func (x *NamesReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesReport.ProtoReflect.Descriptor instead.
 func (*NamesReport) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NamesReport) GetStage() string {
@@ -2736,7 +2852,7 @@ type NamesServer struct {
 
 func (x *NamesServer) Reset() {
 	*x = NamesServer{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +2864,7 @@ func (x *NamesServer) String() string {
 func (*NamesServer) ProtoMessage() {}
 
 func (x *NamesServer) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +2877,7 @@ func (x *NamesServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesServer.ProtoReflect.Descriptor instead.
 func (*NamesServer) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NamesServer) GetServer() string {
@@ -2812,7 +2928,7 @@ type NamesAnswer struct {
 
 func (x *NamesAnswer) Reset() {
 	*x = NamesAnswer{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2940,7 @@ func (x *NamesAnswer) String() string {
 func (*NamesAnswer) ProtoMessage() {}
 
 func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2953,7 @@ func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesAnswer.ProtoReflect.Descriptor instead.
 func (*NamesAnswer) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *NamesAnswer) GetName() string {
@@ -2885,7 +3001,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2897,7 +3013,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2910,7 +3026,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListReceiptsRequest) GetVm() string {
@@ -2936,7 +3052,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3064,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3077,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -2981,7 +3097,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3109,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3122,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetReceiptRequest) GetVm() string {
@@ -3032,7 +3148,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3160,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3173,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -3078,7 +3194,7 @@ type AddEndpointFiguresRequest struct {
 
 func (x *AddEndpointFiguresRequest) Reset() {
 	*x = AddEndpointFiguresRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3206,7 @@ func (x *AddEndpointFiguresRequest) String() string {
 func (*AddEndpointFiguresRequest) ProtoMessage() {}
 
 func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3219,7 @@ func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresRequest.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AddEndpointFiguresRequest) GetVm() string {
@@ -3135,7 +3251,7 @@ type AddEndpointFiguresResponse struct {
 
 func (x *AddEndpointFiguresResponse) Reset() {
 	*x = AddEndpointFiguresResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3147,7 +3263,7 @@ func (x *AddEndpointFiguresResponse) String() string {
 func (*AddEndpointFiguresResponse) ProtoMessage() {}
 
 func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3160,7 +3276,7 @@ func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresResponse.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
 }
 
 type ReportMoveRequest struct {
@@ -3174,7 +3290,7 @@ type ReportMoveRequest struct {
 
 func (x *ReportMoveRequest) Reset() {
 	*x = ReportMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3302,7 @@ func (x *ReportMoveRequest) String() string {
 func (*ReportMoveRequest) ProtoMessage() {}
 
 func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3315,7 @@ func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveRequest.ProtoReflect.Descriptor instead.
 func (*ReportMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReportMoveRequest) GetVm() string {
@@ -3231,7 +3347,7 @@ type ReportMoveResponse struct {
 
 func (x *ReportMoveResponse) Reset() {
 	*x = ReportMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3359,7 @@ func (x *ReportMoveResponse) String() string {
 func (*ReportMoveResponse) ProtoMessage() {}
 
 func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3372,263 @@ func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveResponse.ProtoReflect.Descriptor instead.
 func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
+}
+
+type WatchProofsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // as the inventory has it
+	Can           []string               `protobuf:"bytes,2,rep,name=can,proto3" json:"can,omitempty"`   // send, catch, route: what it can be asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchProofsRequest) Reset() {
+	*x = WatchProofsRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchProofsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchProofsRequest) ProtoMessage() {}
+
+func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchProofsRequest.ProtoReflect.Descriptor instead.
+func (*WatchProofsRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *WatchProofsRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *WatchProofsRequest) GetCan() []string {
+	if x != nil {
+		return x.Can
+	}
+	return nil
+}
+
+type ProofTask struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`                       // 16 bytes, in the packet
+	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`                     // send, catch, route, cancel
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`                     // send: from this address, the node's own or not; "": as the kernel takes it
+	Destination   string                 `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`           // send, catch: of the packet; route: the address whose host route is meant
+	Until         string                 `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`                       // route: installed or absent
+	NextHops      []string               `protobuf:"bytes,6,rep,name=next_hops,json=nextHops,proto3" json:"next_hops,omitempty"` // route: only one by these gateways counts
+	LastsNs       int64                  `protobuf:"varint,7,opt,name=lasts_ns,json=lastsNs,proto3" json:"lasts_ns,omitempty"`   // the task ends by itself then
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProofTask) Reset() {
+	*x = ProofTask{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProofTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProofTask) ProtoMessage() {}
+
+func (x *ProofTask) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProofTask.ProtoReflect.Descriptor instead.
+func (*ProofTask) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ProofTask) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *ProofTask) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ProofTask) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ProofTask) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *ProofTask) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *ProofTask) GetNextHops() []string {
+	if x != nil {
+		return x.NextHops
+	}
+	return nil
+}
+
+func (x *ProofTask) GetLastsNs() int64 {
+	if x != nil {
+		return x.LastsNs
+	}
+	return 0
+}
+
+type ReportProofRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Token         []byte                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Seen          bool                   `protobuf:"varint,3,opt,name=seen,proto3" json:"seen,omitempty"`    // else the node could not do it: detail
+	Source        string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"` // of the packet that was caught
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportProofRequest) Reset() {
+	*x = ReportProofRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportProofRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportProofRequest) ProtoMessage() {}
+
+func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportProofRequest.ProtoReflect.Descriptor instead.
+func (*ReportProofRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ReportProofRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ReportProofRequest) GetToken() []byte {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *ReportProofRequest) GetSeen() bool {
+	if x != nil {
+		return x.Seen
+	}
+	return false
+}
+
+func (x *ReportProofRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ReportProofRequest) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type ReportProofResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportProofResponse) Reset() {
+	*x = ReportProofResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportProofResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportProofResponse) ProtoMessage() {}
+
+func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportProofResponse.ProtoReflect.Descriptor instead.
+func (*ReportProofResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
 }
 
 type ReloadRequest struct {
@@ -3267,7 +3639,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3279,7 +3651,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3292,7 +3664,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
 }
 
 type ReloadResponse struct {
@@ -3304,7 +3676,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3316,7 +3688,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3329,7 +3701,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -3352,7 +3724,7 @@ type AttachVMRequest struct {
 
 func (x *AttachVMRequest) Reset() {
 	*x = AttachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3736,7 @@ func (x *AttachVMRequest) String() string {
 func (*AttachVMRequest) ProtoMessage() {}
 
 func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3749,7 @@ func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMRequest.ProtoReflect.Descriptor instead.
 func (*AttachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AttachVMRequest) GetVm() string {
@@ -3424,7 +3796,7 @@ type AttachVMResponse struct {
 
 func (x *AttachVMResponse) Reset() {
 	*x = AttachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3808,7 @@ func (x *AttachVMResponse) String() string {
 func (*AttachVMResponse) ProtoMessage() {}
 
 func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3821,7 @@ func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMResponse.ProtoReflect.Descriptor instead.
 func (*AttachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AttachVMResponse) GetVm() *VM {
@@ -3468,7 +3840,7 @@ type ReleaseVMRequest struct {
 
 func (x *ReleaseVMRequest) Reset() {
 	*x = ReleaseVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3480,7 +3852,7 @@ func (x *ReleaseVMRequest) String() string {
 func (*ReleaseVMRequest) ProtoMessage() {}
 
 func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3493,7 +3865,7 @@ func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReleaseVMRequest) GetVm() string {
@@ -3514,7 +3886,7 @@ type ReleaseVMResponse struct {
 
 func (x *ReleaseVMResponse) Reset() {
 	*x = ReleaseVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3526,7 +3898,7 @@ func (x *ReleaseVMResponse) String() string {
 func (*ReleaseVMResponse) ProtoMessage() {}
 
 func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3539,7 +3911,7 @@ func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReleaseVMResponse) GetEpoch() uint32 {
@@ -3574,7 +3946,7 @@ type ActivateVMRequest struct {
 
 func (x *ActivateVMRequest) Reset() {
 	*x = ActivateVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3586,7 +3958,7 @@ func (x *ActivateVMRequest) String() string {
 func (*ActivateVMRequest) ProtoMessage() {}
 
 func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3599,7 +3971,7 @@ func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ActivateVMRequest) GetVm() string {
@@ -3636,7 +4008,7 @@ type ActivateVMResponse struct {
 
 func (x *ActivateVMResponse) Reset() {
 	*x = ActivateVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3648,7 +4020,7 @@ func (x *ActivateVMResponse) String() string {
 func (*ActivateVMResponse) ProtoMessage() {}
 
 func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3661,7 +4033,7 @@ func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMResponse.ProtoReflect.Descriptor instead.
 func (*ActivateVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ActivateVMResponse) GetEpoch() uint32 {
@@ -3709,7 +4081,7 @@ type DetachVMRequest struct {
 
 func (x *DetachVMRequest) Reset() {
 	*x = DetachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3721,7 +4093,7 @@ func (x *DetachVMRequest) String() string {
 func (*DetachVMRequest) ProtoMessage() {}
 
 func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3734,7 +4106,7 @@ func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMRequest.ProtoReflect.Descriptor instead.
 func (*DetachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DetachVMRequest) GetVm() string {
@@ -3759,7 +4131,7 @@ type DetachVMResponse struct {
 
 func (x *DetachVMResponse) Reset() {
 	*x = DetachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3771,7 +4143,7 @@ func (x *DetachVMResponse) String() string {
 func (*DetachVMResponse) ProtoMessage() {}
 
 func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3784,7 +4156,7 @@ func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMResponse.ProtoReflect.Descriptor instead.
 func (*DetachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
 }
 
 type VM struct {
@@ -3812,7 +4184,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3824,7 +4196,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3837,7 +4209,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *VM) GetVm() string {
@@ -3967,7 +4339,7 @@ type ListVMsRequest struct {
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4351,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4364,7 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
 }
 
 type ListVMsResponse struct {
@@ -4004,7 +4376,7 @@ type ListVMsResponse struct {
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4016,7 +4388,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4029,7 +4401,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListVMsResponse) GetVms() []*VM {
@@ -4060,7 +4432,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4072,7 +4444,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4085,7 +4457,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Rule) GetKind() string {
@@ -4188,7 +4560,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4200,7 +4572,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4213,7 +4585,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListRulesRequest) GetKind() string {
@@ -4232,7 +4604,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4244,7 +4616,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4257,7 +4629,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4275,7 +4647,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4287,7 +4659,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4300,7 +4672,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
 }
 
 type ListDropsResponse struct {
@@ -4312,7 +4684,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4324,7 +4696,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4337,7 +4709,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListDropsResponse) GetDrops() map[string]uint64 {
@@ -4365,7 +4737,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4377,7 +4749,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4390,7 +4762,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Route) GetAddress() string {
@@ -4472,7 +4844,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4484,7 +4856,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4497,7 +4869,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListRoutesRequest) GetAddress() string {
@@ -4516,7 +4888,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +4900,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4541,7 +4913,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -4564,7 +4936,7 @@ type GetRouteRequest struct {
 
 func (x *GetRouteRequest) Reset() {
 	*x = GetRouteRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4576,7 +4948,7 @@ func (x *GetRouteRequest) String() string {
 func (*GetRouteRequest) ProtoMessage() {}
 
 func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4589,7 +4961,7 @@ func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetRouteRequest) GetAddress() string {
@@ -4638,7 +5010,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4650,7 +5022,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4663,7 +5035,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NextHop) GetGateway() string {
@@ -4702,7 +5074,7 @@ type KernelRoute struct {
 
 func (x *KernelRoute) Reset() {
 	*x = KernelRoute{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4714,7 +5086,7 @@ func (x *KernelRoute) String() string {
 func (*KernelRoute) ProtoMessage() {}
 
 func (x *KernelRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4727,7 +5099,7 @@ func (x *KernelRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
 func (*KernelRoute) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *KernelRoute) GetPrefix() string {
@@ -4794,7 +5166,7 @@ type GetRouteResponse struct {
 
 func (x *GetRouteResponse) Reset() {
 	*x = GetRouteResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4806,7 +5178,7 @@ func (x *GetRouteResponse) String() string {
 func (*GetRouteResponse) ProtoMessage() {}
 
 func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4819,7 +5191,7 @@ func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetRouteResponse) GetInstalled() bool {
@@ -4879,7 +5251,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4891,7 +5263,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4904,7 +5276,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
 }
 
 type GetUseResponse struct {
@@ -4926,7 +5298,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4938,7 +5310,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4951,7 +5323,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *GetUseResponse) GetRoutes() uint32 {
@@ -5054,7 +5426,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5066,7 +5438,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5079,7 +5451,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Session) GetPeer() string {
@@ -5195,7 +5567,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5207,7 +5579,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5220,7 +5592,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
 }
 
 type ListSessionsResponse struct {
@@ -5234,7 +5606,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5246,7 +5618,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5259,7 +5631,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -5300,7 +5672,7 @@ type Exchanged struct {
 
 func (x *Exchanged) Reset() {
 	*x = Exchanged{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5684,7 @@ func (x *Exchanged) String() string {
 func (*Exchanged) ProtoMessage() {}
 
 func (x *Exchanged) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5697,7 @@ func (x *Exchanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
 func (*Exchanged) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Exchanged) GetPrefix() string {
@@ -5402,7 +5774,7 @@ type ListExchangedRequest struct {
 
 func (x *ListExchangedRequest) Reset() {
 	*x = ListExchangedRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5414,7 +5786,7 @@ func (x *ListExchangedRequest) String() string {
 func (*ListExchangedRequest) ProtoMessage() {}
 
 func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5427,7 +5799,7 @@ func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
 func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListExchangedRequest) GetPeer() string {
@@ -5460,7 +5832,7 @@ type ListExchangedResponse struct {
 
 func (x *ListExchangedResponse) Reset() {
 	*x = ListExchangedResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5472,7 +5844,7 @@ func (x *ListExchangedResponse) String() string {
 func (*ListExchangedResponse) ProtoMessage() {}
 
 func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5485,7 +5857,7 @@ func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
 func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
@@ -5507,7 +5879,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5519,7 +5891,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5532,7 +5904,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Check) GetName() string {
@@ -5571,7 +5943,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5583,7 +5955,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5596,7 +5968,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
 }
 
 type DoctorResponse struct {
@@ -5609,7 +5981,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5621,7 +5993,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5634,7 +6006,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -5752,7 +6124,7 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x05Phase\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x13\n" +
 	"\x05at_ns\x18\x02 \x01(\x03R\x04atNs\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x9f\x03\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xc8\x03\n" +
 	"\x04Move\x12\x0e\n" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -5772,7 +6144,18 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"deliveries\x18\r \x03(\v2\x12.dpmip.v1.DeliveryR\n" +
 	"deliveries\x12\x14\n" +
 	"\x05slots\x18\x0e \x03(\tR\x05slots\x12\x16\n" +
-	"\x06ticket\x18\x0f \x01(\tR\x06ticket\"8\n" +
+	"\x06ticket\x18\x0f \x01(\tR\x06ticket\x12'\n" +
+	"\x06proofs\x18\x14 \x03(\v2\x0f.dpmip.v1.ProofR\x06proofs\"\xd7\x01\n" +
+	"\x05Proof\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x1a\n" +
+	"\brequired\x18\x06 \x01(\bR\brequired\x12\x19\n" +
+	"\basked_ns\x18\a \x01(\x03R\aaskedNs\x12\x17\n" +
+	"\atook_ns\x18\b \x01(\x03R\x06tookNs\x12\x16\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\"8\n" +
 	"\bDelivery\x12\x10\n" +
 	"\x03old\x18\x01 \x01(\tR\x03old\x12\x1a\n" +
 	"\bdelivery\x18\x02 \x01(\tR\bdelivery\"L\n" +
@@ -5928,7 +6311,25 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12.\n" +
 	"\x06report\x18\x03 \x01(\v2\x16.dpmip.v1.HolderReportR\x06report\"\x14\n" +
-	"\x12ReportMoveResponse\"\x0f\n" +
+	"\x12ReportMoveResponse\":\n" +
+	"\x12WatchProofsRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03can\x18\x02 \x03(\tR\x03can\"\xc1\x01\n" +
+	"\tProofTask\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\fR\x05token\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12 \n" +
+	"\vdestination\x18\x04 \x01(\tR\vdestination\x12\x14\n" +
+	"\x05until\x18\x05 \x01(\tR\x05until\x12\x1b\n" +
+	"\tnext_hops\x18\x06 \x03(\tR\bnextHops\x12\x19\n" +
+	"\blasts_ns\x18\a \x01(\x03R\alastsNs\"\x82\x01\n" +
+	"\x12ReportProofRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\fR\x05token\x12\x12\n" +
+	"\x04seen\x18\x03 \x01(\bR\x04seen\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"\x15\n" +
+	"\x13ReportProofResponse\"\x0f\n" +
 	"\rReloadRequest\"*\n" +
 	"\x0eReloadResponse\x12\x18\n" +
 	"\achanges\x18\x01 \x03(\tR\achanges\"~\n" +
@@ -6136,11 +6537,13 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"GetReceipt\x12\x1b.dpmip.v1.GetReceiptRequest\x1a\x1c.dpmip.v1.GetReceiptResponse\x12_\n" +
 	"\x12AddEndpointFigures\x12#.dpmip.v1.AddEndpointFiguresRequest\x1a$.dpmip.v1.AddEndpointFiguresResponse\x12;\n" +
 	"\x06Reload\x12\x17.dpmip.v1.ReloadRequest\x1a\x18.dpmip.v1.ReloadResponse\x12;\n" +
-	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\xa7\x01\n" +
+	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\xb7\x02\n" +
 	"\rReportService\x12G\n" +
 	"\n" +
 	"ReportMove\x12\x1b.dpmip.v1.ReportMoveRequest\x1a\x1c.dpmip.v1.ReportMoveResponse\x12M\n" +
-	"\fReportRouter\x12\x1d.dpmip.v1.ReportRouterRequest\x1a\x1e.dpmip.v1.ReportRouterResponse2\xac\x04\n" +
+	"\fReportRouter\x12\x1d.dpmip.v1.ReportRouterRequest\x1a\x1e.dpmip.v1.ReportRouterResponse\x12B\n" +
+	"\vWatchProofs\x12\x1c.dpmip.v1.WatchProofsRequest\x1a\x13.dpmip.v1.ProofTask0\x01\x12J\n" +
+	"\vReportProof\x12\x1c.dpmip.v1.ReportProofRequest\x1a\x1d.dpmip.v1.ReportProofResponse2\xac\x04\n" +
 	"\fAgentService\x12A\n" +
 	"\bAttachVM\x12\x19.dpmip.v1.AttachVMRequest\x1a\x1a.dpmip.v1.AttachVMResponse\x12D\n" +
 	"\tReleaseVM\x12\x1a.dpmip.v1.ReleaseVMRequest\x1a\x1b.dpmip.v1.ReleaseVMResponse\x12G\n" +
@@ -6172,7 +6575,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -6193,72 +6596,77 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*ListRoutersResponse)(nil),        // 16: dpmip.v1.ListRoutersResponse
 	(*Phase)(nil),                      // 17: dpmip.v1.Phase
 	(*Move)(nil),                       // 18: dpmip.v1.Move
-	(*Delivery)(nil),                   // 19: dpmip.v1.Delivery
-	(*ListMovesRequest)(nil),           // 20: dpmip.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),          // 21: dpmip.v1.ListMovesResponse
-	(*WatchMoveRequest)(nil),           // 22: dpmip.v1.WatchMoveRequest
-	(*PrepareMoveRequest)(nil),         // 23: dpmip.v1.PrepareMoveRequest
-	(*PrepareMoveResponse)(nil),        // 24: dpmip.v1.PrepareMoveResponse
-	(*AbortMoveRequest)(nil),           // 25: dpmip.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),          // 26: dpmip.v1.AbortMoveResponse
-	(*SourceLostRequest)(nil),          // 27: dpmip.v1.SourceLostRequest
-	(*SourceLostResponse)(nil),         // 28: dpmip.v1.SourceLostResponse
-	(*EvacuateHypervisorRequest)(nil),  // 29: dpmip.v1.EvacuateHypervisorRequest
-	(*EvacuateHypervisorResponse)(nil), // 30: dpmip.v1.EvacuateHypervisorResponse
-	(*RetireHypervisorRequest)(nil),    // 31: dpmip.v1.RetireHypervisorRequest
-	(*RetireHypervisorResponse)(nil),   // 32: dpmip.v1.RetireHypervisorResponse
-	(*HolderReport)(nil),               // 33: dpmip.v1.HolderReport
-	(*EndpointFigures)(nil),            // 34: dpmip.v1.EndpointFigures
-	(*DirectShare)(nil),                // 35: dpmip.v1.DirectShare
-	(*Receipt)(nil),                    // 36: dpmip.v1.Receipt
-	(*NamesReport)(nil),                // 37: dpmip.v1.NamesReport
-	(*NamesServer)(nil),                // 38: dpmip.v1.NamesServer
-	(*NamesAnswer)(nil),                // 39: dpmip.v1.NamesAnswer
-	(*ListReceiptsRequest)(nil),        // 40: dpmip.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil),       // 41: dpmip.v1.ListReceiptsResponse
-	(*GetReceiptRequest)(nil),          // 42: dpmip.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 43: dpmip.v1.GetReceiptResponse
-	(*AddEndpointFiguresRequest)(nil),  // 44: dpmip.v1.AddEndpointFiguresRequest
-	(*AddEndpointFiguresResponse)(nil), // 45: dpmip.v1.AddEndpointFiguresResponse
-	(*ReportMoveRequest)(nil),          // 46: dpmip.v1.ReportMoveRequest
-	(*ReportMoveResponse)(nil),         // 47: dpmip.v1.ReportMoveResponse
-	(*ReloadRequest)(nil),              // 48: dpmip.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 49: dpmip.v1.ReloadResponse
-	(*AttachVMRequest)(nil),            // 50: dpmip.v1.AttachVMRequest
-	(*AttachVMResponse)(nil),           // 51: dpmip.v1.AttachVMResponse
-	(*ReleaseVMRequest)(nil),           // 52: dpmip.v1.ReleaseVMRequest
-	(*ReleaseVMResponse)(nil),          // 53: dpmip.v1.ReleaseVMResponse
-	(*ActivateVMRequest)(nil),          // 54: dpmip.v1.ActivateVMRequest
-	(*ActivateVMResponse)(nil),         // 55: dpmip.v1.ActivateVMResponse
-	(*DetachVMRequest)(nil),            // 56: dpmip.v1.DetachVMRequest
-	(*DetachVMResponse)(nil),           // 57: dpmip.v1.DetachVMResponse
-	(*VM)(nil),                         // 58: dpmip.v1.VM
-	(*ListVMsRequest)(nil),             // 59: dpmip.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),            // 60: dpmip.v1.ListVMsResponse
-	(*Rule)(nil),                       // 61: dpmip.v1.Rule
-	(*ListRulesRequest)(nil),           // 62: dpmip.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 63: dpmip.v1.ListRulesResponse
-	(*ListDropsRequest)(nil),           // 64: dpmip.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),          // 65: dpmip.v1.ListDropsResponse
-	(*Route)(nil),                      // 66: dpmip.v1.Route
-	(*ListRoutesRequest)(nil),          // 67: dpmip.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),         // 68: dpmip.v1.ListRoutesResponse
-	(*GetRouteRequest)(nil),            // 69: dpmip.v1.GetRouteRequest
-	(*NextHop)(nil),                    // 70: dpmip.v1.NextHop
-	(*KernelRoute)(nil),                // 71: dpmip.v1.KernelRoute
-	(*GetRouteResponse)(nil),           // 72: dpmip.v1.GetRouteResponse
-	(*GetUseRequest)(nil),              // 73: dpmip.v1.GetUseRequest
-	(*GetUseResponse)(nil),             // 74: dpmip.v1.GetUseResponse
-	(*Session)(nil),                    // 75: dpmip.v1.Session
-	(*ListSessionsRequest)(nil),        // 76: dpmip.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),       // 77: dpmip.v1.ListSessionsResponse
-	(*Exchanged)(nil),                  // 78: dpmip.v1.Exchanged
-	(*ListExchangedRequest)(nil),       // 79: dpmip.v1.ListExchangedRequest
-	(*ListExchangedResponse)(nil),      // 80: dpmip.v1.ListExchangedResponse
-	(*Check)(nil),                      // 81: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 82: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 83: dpmip.v1.DoctorResponse
-	nil,                                // 84: dpmip.v1.ListDropsResponse.DropsEntry
+	(*Proof)(nil),                      // 19: dpmip.v1.Proof
+	(*Delivery)(nil),                   // 20: dpmip.v1.Delivery
+	(*ListMovesRequest)(nil),           // 21: dpmip.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),          // 22: dpmip.v1.ListMovesResponse
+	(*WatchMoveRequest)(nil),           // 23: dpmip.v1.WatchMoveRequest
+	(*PrepareMoveRequest)(nil),         // 24: dpmip.v1.PrepareMoveRequest
+	(*PrepareMoveResponse)(nil),        // 25: dpmip.v1.PrepareMoveResponse
+	(*AbortMoveRequest)(nil),           // 26: dpmip.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),          // 27: dpmip.v1.AbortMoveResponse
+	(*SourceLostRequest)(nil),          // 28: dpmip.v1.SourceLostRequest
+	(*SourceLostResponse)(nil),         // 29: dpmip.v1.SourceLostResponse
+	(*EvacuateHypervisorRequest)(nil),  // 30: dpmip.v1.EvacuateHypervisorRequest
+	(*EvacuateHypervisorResponse)(nil), // 31: dpmip.v1.EvacuateHypervisorResponse
+	(*RetireHypervisorRequest)(nil),    // 32: dpmip.v1.RetireHypervisorRequest
+	(*RetireHypervisorResponse)(nil),   // 33: dpmip.v1.RetireHypervisorResponse
+	(*HolderReport)(nil),               // 34: dpmip.v1.HolderReport
+	(*EndpointFigures)(nil),            // 35: dpmip.v1.EndpointFigures
+	(*DirectShare)(nil),                // 36: dpmip.v1.DirectShare
+	(*Receipt)(nil),                    // 37: dpmip.v1.Receipt
+	(*NamesReport)(nil),                // 38: dpmip.v1.NamesReport
+	(*NamesServer)(nil),                // 39: dpmip.v1.NamesServer
+	(*NamesAnswer)(nil),                // 40: dpmip.v1.NamesAnswer
+	(*ListReceiptsRequest)(nil),        // 41: dpmip.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil),       // 42: dpmip.v1.ListReceiptsResponse
+	(*GetReceiptRequest)(nil),          // 43: dpmip.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 44: dpmip.v1.GetReceiptResponse
+	(*AddEndpointFiguresRequest)(nil),  // 45: dpmip.v1.AddEndpointFiguresRequest
+	(*AddEndpointFiguresResponse)(nil), // 46: dpmip.v1.AddEndpointFiguresResponse
+	(*ReportMoveRequest)(nil),          // 47: dpmip.v1.ReportMoveRequest
+	(*ReportMoveResponse)(nil),         // 48: dpmip.v1.ReportMoveResponse
+	(*WatchProofsRequest)(nil),         // 49: dpmip.v1.WatchProofsRequest
+	(*ProofTask)(nil),                  // 50: dpmip.v1.ProofTask
+	(*ReportProofRequest)(nil),         // 51: dpmip.v1.ReportProofRequest
+	(*ReportProofResponse)(nil),        // 52: dpmip.v1.ReportProofResponse
+	(*ReloadRequest)(nil),              // 53: dpmip.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 54: dpmip.v1.ReloadResponse
+	(*AttachVMRequest)(nil),            // 55: dpmip.v1.AttachVMRequest
+	(*AttachVMResponse)(nil),           // 56: dpmip.v1.AttachVMResponse
+	(*ReleaseVMRequest)(nil),           // 57: dpmip.v1.ReleaseVMRequest
+	(*ReleaseVMResponse)(nil),          // 58: dpmip.v1.ReleaseVMResponse
+	(*ActivateVMRequest)(nil),          // 59: dpmip.v1.ActivateVMRequest
+	(*ActivateVMResponse)(nil),         // 60: dpmip.v1.ActivateVMResponse
+	(*DetachVMRequest)(nil),            // 61: dpmip.v1.DetachVMRequest
+	(*DetachVMResponse)(nil),           // 62: dpmip.v1.DetachVMResponse
+	(*VM)(nil),                         // 63: dpmip.v1.VM
+	(*ListVMsRequest)(nil),             // 64: dpmip.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),            // 65: dpmip.v1.ListVMsResponse
+	(*Rule)(nil),                       // 66: dpmip.v1.Rule
+	(*ListRulesRequest)(nil),           // 67: dpmip.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 68: dpmip.v1.ListRulesResponse
+	(*ListDropsRequest)(nil),           // 69: dpmip.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),          // 70: dpmip.v1.ListDropsResponse
+	(*Route)(nil),                      // 71: dpmip.v1.Route
+	(*ListRoutesRequest)(nil),          // 72: dpmip.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),         // 73: dpmip.v1.ListRoutesResponse
+	(*GetRouteRequest)(nil),            // 74: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 75: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 76: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 77: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 78: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 79: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 80: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 81: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 82: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 83: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 84: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 85: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 86: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 87: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 88: dpmip.v1.DoctorResponse
+	nil,                                // 89: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -6268,109 +6676,114 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	3,  // 4: dpmip.v1.GetBindingResponse.binding:type_name -> dpmip.v1.Binding
 	8,  // 5: dpmip.v1.ListHypervisorsResponse.hypervisors:type_name -> dpmip.v1.Hypervisor
 	12, // 6: dpmip.v1.Router.report:type_name -> dpmip.v1.RouterReport
-	74, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
-	75, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
+	79, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
+	80, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
 	12, // 9: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
 	11, // 10: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
 	17, // 11: dpmip.v1.Move.phases:type_name -> dpmip.v1.Phase
-	19, // 12: dpmip.v1.Move.deliveries:type_name -> dpmip.v1.Delivery
-	18, // 13: dpmip.v1.ListMovesResponse.moves:type_name -> dpmip.v1.Move
-	18, // 14: dpmip.v1.PrepareMoveResponse.move:type_name -> dpmip.v1.Move
-	18, // 15: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
-	18, // 16: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
-	18, // 17: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
-	35, // 18: dpmip.v1.EndpointFigures.direct:type_name -> dpmip.v1.DirectShare
-	18, // 19: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
-	33, // 20: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
-	34, // 21: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
-	37, // 22: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
-	38, // 23: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
-	39, // 24: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
-	36, // 25: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
-	36, // 26: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
-	34, // 27: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
-	33, // 28: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
-	58, // 29: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
-	19, // 30: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
-	19, // 31: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
-	58, // 32: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
-	61, // 33: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	84, // 34: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
-	66, // 35: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	70, // 36: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
-	71, // 37: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
-	75, // 38: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
-	78, // 39: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
-	81, // 40: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 41: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 42: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 43: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	15, // 44: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	20, // 45: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	22, // 46: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	23, // 47: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	25, // 48: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	27, // 49: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	29, // 50: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	31, // 51: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	40, // 52: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	42, // 53: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	44, // 54: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	48, // 55: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	82, // 56: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	46, // 57: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	13, // 58: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
-	50, // 59: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	52, // 60: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	54, // 61: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	56, // 62: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	59, // 63: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	62, // 64: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	64, // 65: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	82, // 66: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	67, // 67: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	69, // 68: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
-	73, // 69: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
-	76, // 70: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
-	79, // 71: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
-	82, // 72: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 73: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 74: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 75: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	16, // 76: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	21, // 77: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	18, // 78: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	24, // 79: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	26, // 80: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	28, // 81: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	30, // 82: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	32, // 83: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	41, // 84: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	43, // 85: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	45, // 86: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	49, // 87: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	83, // 88: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	47, // 89: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	14, // 90: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
-	51, // 91: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	53, // 92: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	55, // 93: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	57, // 94: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	60, // 95: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	63, // 96: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	65, // 97: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	83, // 98: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	68, // 99: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	72, // 100: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
-	74, // 101: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
-	77, // 102: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
-	80, // 103: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
-	83, // 104: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	73, // [73:105] is the sub-list for method output_type
-	41, // [41:73] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	20, // 12: dpmip.v1.Move.deliveries:type_name -> dpmip.v1.Delivery
+	19, // 13: dpmip.v1.Move.proofs:type_name -> dpmip.v1.Proof
+	18, // 14: dpmip.v1.ListMovesResponse.moves:type_name -> dpmip.v1.Move
+	18, // 15: dpmip.v1.PrepareMoveResponse.move:type_name -> dpmip.v1.Move
+	18, // 16: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
+	18, // 17: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
+	18, // 18: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
+	36, // 19: dpmip.v1.EndpointFigures.direct:type_name -> dpmip.v1.DirectShare
+	18, // 20: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
+	34, // 21: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
+	35, // 22: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
+	38, // 23: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
+	39, // 24: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
+	40, // 25: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
+	37, // 26: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
+	37, // 27: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
+	35, // 28: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
+	34, // 29: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
+	63, // 30: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
+	20, // 31: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
+	20, // 32: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
+	63, // 33: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
+	66, // 34: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
+	89, // 35: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	71, // 36: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
+	75, // 37: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	76, // 38: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	80, // 39: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	83, // 40: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	86, // 41: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 42: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 43: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 44: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	15, // 45: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	21, // 46: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	23, // 47: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	24, // 48: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	26, // 49: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	28, // 50: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	30, // 51: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	32, // 52: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	41, // 53: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	43, // 54: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	45, // 55: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	53, // 56: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	87, // 57: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	47, // 58: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	13, // 59: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
+	49, // 60: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
+	51, // 61: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
+	55, // 62: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	57, // 63: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	59, // 64: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	61, // 65: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	64, // 66: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	67, // 67: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	69, // 68: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	87, // 69: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	72, // 70: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	74, // 71: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	78, // 72: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	81, // 73: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	84, // 74: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	87, // 75: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 76: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 77: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 78: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	16, // 79: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	22, // 80: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	18, // 81: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	25, // 82: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	27, // 83: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	29, // 84: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	31, // 85: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	33, // 86: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	42, // 87: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	44, // 88: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	46, // 89: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	54, // 90: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	88, // 91: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	48, // 92: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	14, // 93: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
+	50, // 94: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
+	52, // 95: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
+	56, // 96: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	58, // 97: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	60, // 98: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	62, // 99: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	65, // 100: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	68, // 101: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	70, // 102: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	88, // 103: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	73, // 104: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	77, // 105: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	79, // 106: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	82, // 107: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	85, // 108: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	88, // 109: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	76, // [76:110] is the sub-list for method output_type
+	42, // [42:76] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -6378,14 +6791,14 @@ func file_dpmip_v1_dpmip_proto_init() {
 	if File_dpmip_v1_dpmip_proto != nil {
 		return
 	}
-	file_dpmip_v1_dpmip_proto_msgTypes[36].OneofWrappers = []any{}
+	file_dpmip_v1_dpmip_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   85,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

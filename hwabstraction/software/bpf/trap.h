@@ -22,9 +22,9 @@ static __always_inline int within_rate(struct rule *r)
 	return __sync_val_compare_and_swap(&r->tat, old, tat + step) == old;
 }
 
-static __always_inline struct rule *trap_rule(struct pkt *p, __u32 proto, __u32 *slot)
+static __always_inline struct rule *trap_rule(struct pkt *p, __u32 class, __u32 *slot)
 {
-	struct trap_key k = {.addr = p->dst, .proto = proto};
+	struct trap_key k = {.addr = p->dst, .class = class};
 	__u32 *s = bpf_map_lookup_elem(&traps, &k);
 
 	if (!s)
@@ -33,15 +33,27 @@ static __always_inline struct rule *trap_rule(struct pkt *p, __u32 proto, __u32 
 	return rule_at(*slot, &p->dst, KIND_TRAP);
 }
 
+/* trapped_by finds the narrowest trap that matches. */
+static __always_inline struct rule *trapped_by(struct __sk_buff *skb, struct pkt *p, __u32 *slot)
+{
+	struct rule *r = 0;
+	__be16 port;
+
+	if ((p->proto == IP_TCP || p->proto == IP_UDP) && p->frag != FRAG_LATER &&
+	    !bpf_skb_load_bytes(skb, p->l4 + 2, &port, sizeof(port)) && port)
+		r = trap_rule(p, p->proto | (__u32)bpf_ntohs(port) << 16, slot);
+	if (!r)
+		r = trap_rule(p, p->proto, slot);
+	return r ? r : trap_rule(p, 0, slot);
+}
+
 /* trap gives the packet to the agent; 0 = no rule wants it. */
 static __noinline int trap(struct __sk_buff *skb, struct pkt *p)
 {
 	__u32 slot = 0, len = skb->len - ETH_LEN;
-	struct rule *r = trap_rule(p, p->proto, &slot);
+	struct rule *r = trapped_by(skb, p, &slot);
 	struct trapped *t;
 
-	if (!r)
-		r = trap_rule(p, 0, &slot);
 	if (!r)
 		return 0;
 	if (!within_rate(r)) {

@@ -70,7 +70,8 @@ struct rule {
 	__u8 used;
 	__u64 tat; /* trap: theoretical arrival time of the next packet, ns */
 	__u32 counter;
-	__u32 pad;
+	__u16 dst_port; /* trap */
+	__u16 pad;
 };
 
 #define INST_ARMED 1
@@ -137,7 +138,7 @@ struct egress_key {
 
 struct trap_key {
 	struct addr addr;
-	__u32 proto;
+	__u32 class; /* protocol | destination port << 16 */
 	__u32 pad;
 };
 

@@ -97,6 +97,12 @@ const (
 	// ReportServiceReportRouterProcedure is the fully-qualified name of the ReportService's
 	// ReportRouter RPC.
 	ReportServiceReportRouterProcedure = "/dpmip.v1.ReportService/ReportRouter"
+	// ReportServiceWatchProofsProcedure is the fully-qualified name of the ReportService's WatchProofs
+	// RPC.
+	ReportServiceWatchProofsProcedure = "/dpmip.v1.ReportService/WatchProofs"
+	// ReportServiceReportProofProcedure is the fully-qualified name of the ReportService's ReportProof
+	// RPC.
+	ReportServiceReportProofProcedure = "/dpmip.v1.ReportService/ReportProof"
 	// AgentServiceAttachVMProcedure is the fully-qualified name of the AgentService's AttachVM RPC.
 	AgentServiceAttachVMProcedure = "/dpmip.v1.AgentService/AttachVM"
 	// AgentServiceReleaseVMProcedure is the fully-qualified name of the AgentService's ReleaseVM RPC.
@@ -601,6 +607,9 @@ type ReportServiceClient interface {
 	ReportMove(context.Context, *connect.Request[v1.ReportMoveRequest]) (*connect.Response[v1.ReportMoveResponse], error)
 	// ReportRouter gives what a router holds and whom it speaks with; the newest report replaces the one before.
 	ReportRouter(context.Context, *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error)
+	// WatchProofs streams what a node is to prove, until it hangs up; a newer stream of the node ends the older.
+	WatchProofs(context.Context, *connect.Request[v1.WatchProofsRequest]) (*connect.ServerStreamForClient[v1.ProofTask], error)
+	ReportProof(context.Context, *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error)
 }
 
 // NewReportServiceClient constructs a client for the dpmip.v1.ReportService service. By default, it
@@ -626,6 +635,18 @@ func NewReportServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(reportServiceMethods.ByName("ReportRouter")),
 			connect.WithClientOptions(opts...),
 		),
+		watchProofs: connect.NewClient[v1.WatchProofsRequest, v1.ProofTask](
+			httpClient,
+			baseURL+ReportServiceWatchProofsProcedure,
+			connect.WithSchema(reportServiceMethods.ByName("WatchProofs")),
+			connect.WithClientOptions(opts...),
+		),
+		reportProof: connect.NewClient[v1.ReportProofRequest, v1.ReportProofResponse](
+			httpClient,
+			baseURL+ReportServiceReportProofProcedure,
+			connect.WithSchema(reportServiceMethods.ByName("ReportProof")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -633,6 +654,8 @@ func NewReportServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 type reportServiceClient struct {
 	reportMove   *connect.Client[v1.ReportMoveRequest, v1.ReportMoveResponse]
 	reportRouter *connect.Client[v1.ReportRouterRequest, v1.ReportRouterResponse]
+	watchProofs  *connect.Client[v1.WatchProofsRequest, v1.ProofTask]
+	reportProof  *connect.Client[v1.ReportProofRequest, v1.ReportProofResponse]
 }
 
 // ReportMove calls dpmip.v1.ReportService.ReportMove.
@@ -645,11 +668,24 @@ func (c *reportServiceClient) ReportRouter(ctx context.Context, req *connect.Req
 	return c.reportRouter.CallUnary(ctx, req)
 }
 
+// WatchProofs calls dpmip.v1.ReportService.WatchProofs.
+func (c *reportServiceClient) WatchProofs(ctx context.Context, req *connect.Request[v1.WatchProofsRequest]) (*connect.ServerStreamForClient[v1.ProofTask], error) {
+	return c.watchProofs.CallServerStream(ctx, req)
+}
+
+// ReportProof calls dpmip.v1.ReportService.ReportProof.
+func (c *reportServiceClient) ReportProof(ctx context.Context, req *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error) {
+	return c.reportProof.CallUnary(ctx, req)
+}
+
 // ReportServiceHandler is an implementation of the dpmip.v1.ReportService service.
 type ReportServiceHandler interface {
 	ReportMove(context.Context, *connect.Request[v1.ReportMoveRequest]) (*connect.Response[v1.ReportMoveResponse], error)
 	// ReportRouter gives what a router holds and whom it speaks with; the newest report replaces the one before.
 	ReportRouter(context.Context, *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error)
+	// WatchProofs streams what a node is to prove, until it hangs up; a newer stream of the node ends the older.
+	WatchProofs(context.Context, *connect.Request[v1.WatchProofsRequest], *connect.ServerStream[v1.ProofTask]) error
+	ReportProof(context.Context, *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error)
 }
 
 // NewReportServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -671,12 +707,28 @@ func NewReportServiceHandler(svc ReportServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(reportServiceMethods.ByName("ReportRouter")),
 		connect.WithHandlerOptions(opts...),
 	)
+	reportServiceWatchProofsHandler := connect.NewServerStreamHandler(
+		ReportServiceWatchProofsProcedure,
+		svc.WatchProofs,
+		connect.WithSchema(reportServiceMethods.ByName("WatchProofs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	reportServiceReportProofHandler := connect.NewUnaryHandler(
+		ReportServiceReportProofProcedure,
+		svc.ReportProof,
+		connect.WithSchema(reportServiceMethods.ByName("ReportProof")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/dpmip.v1.ReportService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReportServiceReportMoveProcedure:
 			reportServiceReportMoveHandler.ServeHTTP(w, r)
 		case ReportServiceReportRouterProcedure:
 			reportServiceReportRouterHandler.ServeHTTP(w, r)
+		case ReportServiceWatchProofsProcedure:
+			reportServiceWatchProofsHandler.ServeHTTP(w, r)
+		case ReportServiceReportProofProcedure:
+			reportServiceReportProofHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -692,6 +744,14 @@ func (UnimplementedReportServiceHandler) ReportMove(context.Context, *connect.Re
 
 func (UnimplementedReportServiceHandler) ReportRouter(context.Context, *connect.Request[v1.ReportRouterRequest]) (*connect.Response[v1.ReportRouterResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.ReportRouter is not implemented"))
+}
+
+func (UnimplementedReportServiceHandler) WatchProofs(context.Context, *connect.Request[v1.WatchProofsRequest], *connect.ServerStream[v1.ProofTask]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.WatchProofs is not implemented"))
+}
+
+func (UnimplementedReportServiceHandler) ReportProof(context.Context, *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.ReportProof is not implemented"))
 }
 
 // AgentServiceClient is a client for the dpmip.v1.AgentService service.

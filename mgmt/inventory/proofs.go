@@ -1,0 +1,64 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dpmip/dpmip/internal/strictconf"
+)
+
+// ProofPolicy is how much a kind of proof counts. The zero value is invalid.
+type ProofPolicy uint8
+
+// Policies.
+const (
+	ProofOff     ProofPolicy = iota + 1 // nobody is asked
+	ProofAsk                            // who can be asked is asked, and what is asked must be seen
+	ProofRequire                        // a move that cannot be proved is refused
+)
+
+var proofWords = [...]string{"invalid", "off", "ask", "require"}
+
+func (p ProofPolicy) String() string { return proofWords[min(int(p), len(proofWords)-1)] }
+
+// UnmarshalText reads the word of a policy.
+func (p *ProofPolicy) UnmarshalText(b []byte) error {
+	i := slices.Index(proofWords[1:], string(b))
+	if i < 0 {
+		return fmt.Errorf("%q is no policy of proofs, want off, ask or require", b)
+	}
+	*p = ProofPolicy(i + 1)
+	return nil
+}
+
+// Proofs says what is to be seen of the network before a move is ready.
+type Proofs struct {
+	Delivery  ProofPolicy   // of packets to the delivery addresses, default ask
+	Source    ProofPolicy   // of packets from the VM's addresses, default ask
+	Observers []string      // routers that must reach the delivery addresses too
+	Deadline  time.Duration // default 5 s
+}
+
+type proofTable struct {
+	Delivery  ProofPolicy         `toml:"delivery"`
+	Source    ProofPolicy         `toml:"source"`
+	Observers []string            `toml:"observers"`
+	Deadline  strictconf.Duration `toml:"deadline"`
+}
+
+func (b *builder) proofs(t *proofTable) error {
+	for i, name := range t.Observers {
+		if b.inv.Routers[name] == nil {
+			return b.src.Errorf(fmt.Sprintf("policy.proofs.observers[%d]", i), "no router is called %q", name)
+		}
+	}
+	if t.Deadline < 0 {
+		return b.src.Errorf("policy.proofs.deadline", "%v is negative", t.Deadline.D())
+	}
+	b.inv.Policy.Proofs = Proofs{
+		Delivery: orElse(t.Delivery, ProofAsk), Source: orElse(t.Source, ProofAsk),
+		Observers: t.Observers, Deadline: orD(t.Deadline, 5*time.Second),
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package mgmt
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ProofKind is what a proof is of. The zero value is invalid.
+type ProofKind uint8
+
+// Kinds of proofs.
+const (
+	ProofDelivery ProofKind = iota + 1 // a packet to the delivery address reaches the destination
+	ProofSource                        // the destination may send from the VM's address
+)
+
+var proofKinds = [...]string{"invalid", "delivery", "source"}
+
+func (k ProofKind) String() string { return proofKinds[min(int(k), len(proofKinds)-1)] }
+
+// ProofState is how far a proof is. The zero value is invalid.
+type ProofState uint8
+
+// States of a proof.
+const (
+	ProofWaiting  ProofState = iota + 1 // its turn has not come
+	ProofAsked                          // under way
+	ProofSeen                           // the network has been seen to be ready
+	ProofMissing                        // it did not come in time
+	ProofNotAsked                       // nobody could be asked; Detail says why
+)
+
+var proofStates = [...]string{"invalid", "waiting", "asked", "seen", "missing", "not_asked"}
+
+func (s ProofState) String() string { return proofStates[min(int(s), len(proofStates)-1)] }
+
+// MarshalText writes the word of the kind.
+func (k ProofKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads it.
+func (k *ProofKind) UnmarshalText(b []byte) error {
+	i, err := word(proofKinds[:], b)
+	*k = ProofKind(i)
+	return err
+}
+
+// MarshalText writes the word of the state.
+func (s ProofState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads it.
+func (s *ProofState) UnmarshalText(b []byte) error {
+	i, err := word(proofStates[:], b)
+	*s = ProofState(i)
+	return err
+}
+
+func word(words []string, b []byte) (int, error) {
+	i := slices.Index(words, string(b))
+	if i < 1 {
+		return 0, fmt.Errorf("mgmt: %q is none of %v", b, words[1:])
+	}
+	return i, nil
+}
+
+// open reports whether an answer is still to come.
+func (s ProofState) open() bool { return s == ProofWaiting || s == ProofAsked }
+
+// Proof is one thing that was, or was not, seen of the network before a move
+// went on.
+type Proof struct {
+	Kind     ProofKind     `json:"kind"`
+	Address  netip.Addr    `json:"address"` // what it is about
+	From     string        `json:"from"`    // who sends
+	To       string        `json:"to"`      // who is to have it
+	State    ProofState    `json:"state"`
+	Required bool          `json:"required,omitempty"` // the move does not go on without it
+	Asked    time.Time     `json:"asked,omitzero"`
+	Took     time.Duration `json:"took_ns,omitempty"`
+	Detail   string        `json:"detail,omitempty"`
+}
+
+// proofKey names a proof among those of a move.
+type proofKey struct {
+	kind     ProofKind
+	address  netip.Addr
+	from, to string
+}
+
+func (p *Proof) key() proofKey { return proofKey{p.Kind, p.Address, p.From, p.To} }
+
+// String says what was to be proved, for people.
+func (p *Proof) String() string {
+	switch p.Kind {
+	case ProofDelivery:
+		return fmt.Sprintf("that delivery address %s leads from %s to %s", p.Address, p.From, p.To)
+	case ProofSource:
+		return fmt.Sprintf("that %s may send from %s (a source filter or uRPF on its router?), seen by %s", p.From, p.Address, p.To)
+	}
+	return p.Kind.String()
+}
+
+// proof finds a proof of the move, or nil.
+func (m *Move) proof(k proofKey) *Proof {
+	for i := range m.Proofs {
+		if m.Proofs[i].key() == k {
+			return &m.Proofs[i]
+		}
+	}
+	return nil
+}
+
+// proving reports whether a proof is still to come.
+func (m *Move) proving() bool {
+	for i := range m.Proofs {
+		if m.Proofs[i].State.open() {
+			return true
+		}
+	}
+	return false
+}
+
+// missing says, for people, which proofs have not come.
+func (m *Move) missing() string {
+	var list []string
+	for i := range m.Proofs {
+		if p := &m.Proofs[i]; p.State == ProofMissing {
+			text := p.String()
+			if p.Detail != "" {
+				text += ": " + p.Detail
+			}
+			list = append(list, text)
+		}
+	}
+	return strings.Join(list, "; ")
+}
