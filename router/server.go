@@ -190,6 +190,7 @@ func (s *Server) refresh(ctx context.Context) {
 			s.log.Info("host route put right", "address", m.Address)
 		}
 		s.step(ctx, time.Now(), m)
+		s.use.version++
 		if r := s.core.routes[m.Address]; s.out != nil && r != nil {
 			s.out.Held([]Route{*r})
 		}
@@ -207,6 +208,7 @@ func (s *Server) step(ctx context.Context, now time.Time, e Event) {
 			s.report(eff.Changes, errs)
 			s.step(ctx, now, Programmed{ID: eff.ID, Errs: errs})
 		case Persist:
+			s.use.version++
 			s.metrics.setRoutes(len(s.core.routes))
 			if err := s.store.Save(eff); err != nil {
 				s.metrics.storeErrors.Inc()

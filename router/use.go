@@ -20,6 +20,8 @@ type Use struct {
 	// Contacts counts how often a management node was found, first or again: who
 	// was told something before may have forgotten it.
 	Contacts uint64
+	// Version grows with every change of what Routes tells.
+	Version uint64
 }
 
 // Free is how many more routes may come.
@@ -32,6 +34,7 @@ type use struct {
 	at      time.Time
 
 	contacts uint64
+	version  uint64
 }
 
 // refused makes a refusal known to the operator; only the status travels.
@@ -48,7 +51,7 @@ func (s *Server) refused(now time.Time, r Refused) {
 func (s *Server) Use(ctx context.Context) (Use, error) {
 	var out Use
 	ok := s.do(ctx, func(time.Time) {
-		out = Use{Routes: len(s.core.routes), Limit: s.core.Limit(), Refused: s.use.refused, Last: s.use.last, LastAt: s.use.at, Contacts: s.use.contacts}
+		out = Use{Routes: len(s.core.routes), Limit: s.core.Limit(), Refused: s.use.refused, Last: s.use.last, LastAt: s.use.at, Contacts: s.use.contacts, Version: s.use.version}
 	})
 	if !ok {
 		return Use{}, fmt.Errorf("router: stopping: %w", ctx.Err())

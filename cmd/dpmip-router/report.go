@@ -12,6 +12,7 @@ import (
 	"github.com/dpmip/dpmip/internal/buildinfo"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mgmtclient"
+	"github.com/dpmip/dpmip/router"
 )
 
 // reportTable is [report]: where this router tells what it holds; no target =
@@ -53,7 +54,7 @@ func (r *reportTable) open() (*mgmtclient.Client, error) {
 // report may take.
 const (
 	reportLook  = time.Second
-	reportLimit = 2 * time.Second
+	reportLimit = 5 * time.Second
 )
 
 // reporter reports when something has changed, and every interval. It is a
@@ -61,6 +62,14 @@ const (
 type reporter struct {
 	d      *daemon
 	client *mgmtclient.Client
+
+	last     *v1.RouterReport // what the management node has, without routes; nil = nothing
+	routes   toldRoutes       // likewise
+	sent     time.Time
+	contacts uint64      // when it was sent
+	igp      []*v1.Check // looked at once an interval
+	looked   time.Time
+	troubled bool // a failure is news once
 }
 
 func newReporter(d *daemon) (*reporter, error) {
@@ -77,26 +86,13 @@ func (r *reporter) String() string { return "reports" }
 func (r *reporter) Run(ctx context.Context) error {
 	look := time.NewTicker(reportLook)
 	defer look.Stop()
-	var last *v1.RouterReport // what the management node has
-	var sent time.Time
-	var contacts uint64 // when it was sent
-	tell := true        // a failure is news once
 	for {
-		now, found, err := r.read(ctx)
-		if found != contacts {
-			last = nil // it may have restarted: reports are not durable
-		}
-		if err == nil && (last == nil || time.Since(sent) >= r.d.cfg.Report.Interval.D() || !proto.Equal(now, last)) {
-			limited, cancel := context.WithTimeout(ctx, reportLimit)
-			err := r.client.ReportRouter(limited, now)
-			cancel()
-			switch {
-			case err == nil:
-				last, sent, tell, contacts = now, time.Now(), true, found
-			case ctx.Err() == nil && tell:
+		if err := r.report(ctx); err != nil && ctx.Err() == nil {
+			r.last = nil // nobody knows what has arrived: all of it again
+			if !r.troubled {
 				r.d.log.Warn("the management node does not take this router's report", "target", r.d.cfg.Report.Target, "err", err)
-				last, tell = nil, false
 			}
+			r.troubled = true
 		}
 		select {
 		case <-ctx.Done():
@@ -106,28 +102,58 @@ func (r *reporter) Run(ctx context.Context) error {
 	}
 }
 
-// read asks the daemon as dpmipctl would; found counts how often the management
-// node was.
-func (r *reporter) read(ctx context.Context) (out *v1.RouterReport, found uint64, err error) {
+// report sends what is new, if anything is.
+func (r *reporter) report(ctx context.Context) error {
+	now, use, err := r.read(ctx)
+	if err != nil {
+		return err
+	}
+	if use.Contacts != r.contacts {
+		r.last = nil // the management node may have restarted: reports are not durable
+	}
+	if r.last != nil && time.Since(r.sent) < r.d.cfg.Report.Interval.D() && use.Version == r.routes.version && proto.Equal(now, r.last) {
+		return nil
+	}
+	held, err := r.d.server.Routes(ctx)
+	if err != nil {
+		return err
+	}
+	changes, told := r.routes.changes(held, use.Version, r.last == nil)
+	full := proto.CloneOf(now)
+	full.Routes = changes
+	limited, cancel := context.WithTimeout(ctx, reportLimit)
+	defer cancel()
+	if err := r.client.ReportRouter(limited, full); err != nil {
+		return err
+	}
+	r.last, r.routes, r.sent, r.contacts, r.troubled = now, told, time.Now(), use.Contacts, false
+	return nil
+}
+
+// read asks the daemon as dpmipctl would.
+func (r *reporter) read(ctx context.Context) (*v1.RouterReport, router.Use, error) {
 	now, err := r.d.server.Use(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, now, err
 	}
 	s := &service{r.d}
 	use, err := s.GetUse(ctx, connect.NewRequest(&v1.GetUseRequest{}))
 	if err != nil {
-		return nil, 0, fmt.Errorf("use: %w", err)
+		return nil, now, fmt.Errorf("use: %w", err)
 	}
-	out = &v1.RouterReport{Router: r.d.cfg.Report.Name, Version: buildinfo.Version(), Use: use.Msg}
+	if time.Since(r.looked) >= r.d.cfg.Report.Interval.D() {
+		r.igp, r.looked = s.frrChecks(ctx), time.Now()
+	}
+	out := &v1.RouterReport{Router: r.d.cfg.Report.Name, Version: buildinfo.Version(), Use: use.Msg, Igp: r.igp}
 	if r.d.border == nil {
-		return out, now.Contacts, nil
+		return out, now, nil
 	}
 	sessions, err := s.ListSessions(ctx, connect.NewRequest(&v1.ListSessionsRequest{}))
 	if err != nil {
-		return nil, 0, fmt.Errorf("sessions: %w", err)
+		return nil, now, fmt.Errorf("sessions: %w", err)
 	}
 	out.Sessions = sessions.Msg.Sessions
-	return out, now.Contacts, nil
+	return out, now, nil
 }
 
 func (r *reporter) close() {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -165,40 +164,6 @@ func (e *env) retire() *cobra.Command {
 	})
 	c.Flags().BoolVar(&req.DryRun, "dry-run", false, "only list what depends on it")
 	return c
-}
-
-func (e *env) routers() *cobra.Command {
-	return command("routers", "list the routers of the inventory", 0, func(ctx context.Context, _ []string) error {
-		m, err := e.management()
-		if err != nil {
-			return err
-		}
-		defer m.Close()
-		r, err := m.ListRouters(ctx, connect.NewRequest(&v1.ListRoutersRequest{}))
-		if err != nil {
-			return err
-		}
-		var rows [][]any
-		for _, h := range r.Msg.Routers {
-			rows = append(rows, append([]any{h.Name, h.Role, h.Up, h.Locators, h.Routes, h.Outbox, h.RestartCounter, at(h.LastHeardNs)}, reported(h)...))
-		}
-		return e.print(r.Msg, "ROUTER ROLE UP LOCATORS ROUTES OUTBOX RESTARTS HEARD HOLDS REFUSED BGP FLAPS IN OUT REPORTED", rows)
-	})
-}
-
-// reported is what a router says of itself: its columns from HOLDS on.
-func reported(h *v1.Router) []any {
-	if h.Report == nil {
-		return []any{"-", "-", "-", "-", "-", "-", "never"}
-	}
-	u, bgp, flaps := h.Report.Use, "-", uint32(0)
-	if len(h.Report.Sessions) > 0 {
-		bgp = fmt.Sprintf("%d/%d", u.GetSessionsUp(), u.GetSessions())
-	}
-	for _, s := range h.Report.Sessions {
-		flaps += s.Flaps
-	}
-	return []any{fmt.Sprintf("%d/%d", u.GetRoutes(), u.GetLimit()), u.GetRefused(), bgp, flaps, u.GetImported(), u.GetAnnounced(), at(h.ReportedAtNs)}
 }
 
 func (e *env) reload() *cobra.Command {

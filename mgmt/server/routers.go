@@ -1,8 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
+	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,8 +19,12 @@ import (
 	"github.com/dpmip/dpmip/mgmt"
 )
 
-// maxSessions bounds the sessions of one router's report.
-const maxSessions = 1024
+// Bounds of one router's report.
+const (
+	maxSessions   = 1024
+	maxHostRoutes = 1 << 20
+	maxChecks     = 256
+)
 
 // routerReports keeps the newest report of each router: figures for people, not
 // durable. The zero value is empty and ready.
@@ -24,17 +34,63 @@ type routerReports struct {
 }
 
 type routerReport struct {
-	report *v1.RouterReport
+	report *v1.RouterReport // without its routes
 	at     time.Time
+	routes map[string]*v1.Route // by address; of this router
 }
 
-func (r *routerReports) put(x *v1.RouterReport, now time.Time) {
+// errNoBase: changes came, and what they are changes of is not known.
+var errNoBase = errors.New("report.routes: report all of them first")
+
+func (r *routerReports) put(x *v1.RouterReport, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil {
 		r.last = map[string]routerReport{}
 	}
-	r.last[x.Router] = routerReport{x, now}
+	routes, c := r.last[x.Router].routes, x.Routes
+	switch {
+	case c == nil: // a router that does not tell them
+		routes = nil
+	case c.All:
+		routes = make(map[string]*v1.Route, len(c.Changed))
+	case routes == nil:
+		return errNoBase
+	}
+	for _, route := range c.GetChanged() {
+		routes[route.Address] = route
+	}
+	for _, a := range c.GetGone() {
+		delete(routes, a)
+	}
+	if len(routes) > maxHostRoutes {
+		return fmt.Errorf("report.routes: %d of them, at most %d", len(routes), maxHostRoutes)
+	}
+	x.Routes = nil
+	r.last[x.Router] = routerReport{x, now, routes}
+	return nil
+}
+
+// hostRoutes lists what has been reported of an address ("" = all) by a router
+// (likewise), in no order.
+func (r *routerReports) hostRoutes(address, router string) (out []*v1.HostRoute) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, x := range r.last {
+		if router != "" && router != name {
+			continue
+		}
+		if address != "" {
+			if route := x.routes[address]; route != nil {
+				out = append(out, &v1.HostRoute{Router: name, Route: route, ReportedAtNs: nanos(x.at)})
+			}
+			continue
+		}
+		for _, route := range x.routes {
+			out = append(out, &v1.HostRoute{Router: name, Route: route, ReportedAtNs: nanos(x.at)})
+		}
+	}
+	return out
 }
 
 // of is a router's newest report and when it came, in nanoseconds; nil, 0 =
@@ -63,6 +119,8 @@ func (s *Service) ReportRouter(ctx context.Context, r *connect.Request[v1.Report
 		return nil, badArgument("report.use: missing")
 	case len(x.Sessions) > maxSessions:
 		return nil, badArgument("report.sessions: %d, at most %d", len(x.Sessions), maxSessions)
+	case len(x.Igp) > maxChecks:
+		return nil, badArgument("report.igp: %d, at most %d", len(x.Igp), maxChecks)
 	}
 	if err := mayReport(ctx, x.Router); err != nil {
 		return nil, err
@@ -74,8 +132,27 @@ func (s *Service) ReportRouter(ctx context.Context, r *connect.Request[v1.Report
 	if !known {
 		return nil, badArgument("report.router: no router is called %q", x.Router)
 	}
-	s.routers.put(x, time.Now())
+	if err := s.routers.put(x, time.Now()); err != nil {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	}
 	return connect.NewResponse(&v1.ReportRouterResponse{}), nil
+}
+
+// ListHostRoutes tells what the routers have reported, by router and address.
+func (s *Service) ListHostRoutes(_ context.Context, r *connect.Request[v1.ListHostRoutesRequest]) (*connect.Response[v1.ListHostRoutesResponse], error) {
+	address := r.Msg.GetAddress()
+	if address != "" {
+		a, err := netip.ParseAddr(address)
+		if err != nil {
+			return nil, badArgument("address: %q is no address", address)
+		}
+		address = a.Unmap().String()
+	}
+	out := s.routers.hostRoutes(address, r.Msg.GetRouter())
+	slices.SortFunc(out, func(a, b *v1.HostRoute) int {
+		return cmp.Or(strings.Compare(a.Router, b.Router), strings.Compare(a.Route.Address, b.Route.Address))
+	})
+	return connect.NewResponse(&v1.ListHostRoutesResponse{Routes: out}), nil
 }
 
 // RouterGauges shows what the routers have reported.

@@ -220,7 +220,30 @@ func TestRoutersReport(t *testing.T) {
 				return ""
 			})
 		}
+		// holds waits until the management node knows of each router and address: it
+		// is there, for the mover, since some time; or no more.
+		holds := func(want bool) {
+			t.Helper()
+			w.eventually(fmt.Sprintf("host routes as reported: %v", want), func() string {
+				for _, a := range []string{w.vm(mover).Addr.V6.String(), w.vm(mover).Addr.V4.String()} {
+					res, err := w.mgmt().ListHostRoutes(w.ctx, connect.NewRequest(&v1.ListHostRoutesRequest{Address: a}))
+					if err != nil {
+						return err.Error()
+					}
+					if n := len(res.Msg.Routes); want && n != len(routers) || !want && n != 0 {
+						return fmt.Sprintf("%s: %d routers report a route", a, n)
+					}
+					for _, x := range res.Msg.Routes {
+						if !x.Route.Installed || x.Route.SinceNs == 0 || x.Route.Vm != w.binding(x.Route.Vm).Vm || x.ReportedAtNs == 0 {
+							return fmt.Sprintf("%s reports %v", x.Router, x.Route)
+						}
+					}
+				}
+				return ""
+			})
+		}
 		reported(0)
+		holds(false)
 		m := w.routed()
 		m.prepare()
 		m.leave()
@@ -231,11 +254,19 @@ func TestRoutersReport(t *testing.T) {
 		w.routesTo(m.to)
 		n := uint32(len(families))
 		reported(n)
+		holds(true)
 		w.kill(topology.Mgmt)
 		w.start(topology.Mgmt)
 		reported(n)
+		holds(true)
 		w.kill(topology.Spine)
 		w.start(topology.Spine)
 		reported(n)
+		holds(true)
+		back := w.routed()
+		back.to = topology.HVA
+		back.prepare().finish()
+		w.routesTo("")
+		holds(false)
 	})
 }

@@ -935,6 +935,8 @@ type RouterReport struct {
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Use           *GetUseResponse        `protobuf:"bytes,3,opt,name=use,proto3" json:"use,omitempty"`
 	Sessions      []*Session             `protobuf:"bytes,4,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	Routes        *RouteChanges          `protobuf:"bytes,5,opt,name=routes,proto3" json:"routes,omitempty"`
+	Igp           []*Check               `protobuf:"bytes,6,rep,name=igp,proto3" json:"igp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -997,6 +999,237 @@ func (x *RouterReport) GetSessions() []*Session {
 	return nil
 }
 
+func (x *RouterReport) GetRoutes() *RouteChanges {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *RouterReport) GetIgp() []*Check {
+	if x != nil {
+		return x.Igp
+	}
+	return nil
+}
+
+// RouteChanges is what has changed at a router's host routes since its report before.
+type RouteChanges struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	All           bool                   `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"` // changed are all of them: what was known before is void
+	Changed       []*Route               `protobuf:"bytes,2,rep,name=changed,proto3" json:"changed,omitempty"`
+	Gone          []string               `protobuf:"bytes,3,rep,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteChanges) Reset() {
+	*x = RouteChanges{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteChanges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteChanges) ProtoMessage() {}
+
+func (x *RouteChanges) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteChanges.ProtoReflect.Descriptor instead.
+func (*RouteChanges) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RouteChanges) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *RouteChanges) GetChanged() []*Route {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *RouteChanges) GetGone() []string {
+	if x != nil {
+		return x.Gone
+	}
+	return nil
+}
+
+type HostRoute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Router        string                 `protobuf:"bytes,1,opt,name=router,proto3" json:"router,omitempty"`
+	Route         *Route                 `protobuf:"bytes,2,opt,name=route,proto3" json:"route,omitempty"`
+	ReportedAtNs  int64                  `protobuf:"varint,3,opt,name=reported_at_ns,json=reportedAtNs,proto3" json:"reported_at_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostRoute) Reset() {
+	*x = HostRoute{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostRoute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostRoute) ProtoMessage() {}
+
+func (x *HostRoute) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostRoute.ProtoReflect.Descriptor instead.
+func (*HostRoute) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *HostRoute) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+func (x *HostRoute) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *HostRoute) GetReportedAtNs() int64 {
+	if x != nil {
+		return x.ReportedAtNs
+	}
+	return 0
+}
+
+type ListHostRoutesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Router        string                 `protobuf:"bytes,2,opt,name=router,proto3" json:"router,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHostRoutesRequest) Reset() {
+	*x = ListHostRoutesRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHostRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHostRoutesRequest) ProtoMessage() {}
+
+func (x *ListHostRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHostRoutesRequest.ProtoReflect.Descriptor instead.
+func (*ListHostRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListHostRoutesRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ListHostRoutesRequest) GetRouter() string {
+	if x != nil {
+		return x.Router
+	}
+	return ""
+}
+
+type ListHostRoutesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Routes        []*HostRoute           `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHostRoutesResponse) Reset() {
+	*x = ListHostRoutesResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHostRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHostRoutesResponse) ProtoMessage() {}
+
+func (x *ListHostRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHostRoutesResponse.ProtoReflect.Descriptor instead.
+func (*ListHostRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListHostRoutesResponse) GetRoutes() []*HostRoute {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
 type ReportRouterRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Report        *RouterReport          `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
@@ -1006,7 +1239,7 @@ type ReportRouterRequest struct {
 
 func (x *ReportRouterRequest) Reset() {
 	*x = ReportRouterRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1251,7 @@ func (x *ReportRouterRequest) String() string {
 func (*ReportRouterRequest) ProtoMessage() {}
 
 func (x *ReportRouterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[13]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1264,7 @@ func (x *ReportRouterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRouterRequest.ProtoReflect.Descriptor instead.
 func (*ReportRouterRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{13}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReportRouterRequest) GetReport() *RouterReport {
@@ -1049,7 +1282,7 @@ type ReportRouterResponse struct {
 
 func (x *ReportRouterResponse) Reset() {
 	*x = ReportRouterResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1294,7 @@ func (x *ReportRouterResponse) String() string {
 func (*ReportRouterResponse) ProtoMessage() {}
 
 func (x *ReportRouterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[14]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1307,7 @@ func (x *ReportRouterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRouterResponse.ProtoReflect.Descriptor instead.
 func (*ReportRouterResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{14}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{18}
 }
 
 type ListRoutersRequest struct {
@@ -1085,7 +1318,7 @@ type ListRoutersRequest struct {
 
 func (x *ListRoutersRequest) Reset() {
 	*x = ListRoutersRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1330,7 @@ func (x *ListRoutersRequest) String() string {
 func (*ListRoutersRequest) ProtoMessage() {}
 
 func (x *ListRoutersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[15]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1343,7 @@ func (x *ListRoutersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutersRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutersRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{15}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{19}
 }
 
 type ListRoutersResponse struct {
@@ -1122,7 +1355,7 @@ type ListRoutersResponse struct {
 
 func (x *ListRoutersResponse) Reset() {
 	*x = ListRoutersResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1367,7 @@ func (x *ListRoutersResponse) String() string {
 func (*ListRoutersResponse) ProtoMessage() {}
 
 func (x *ListRoutersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[16]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1380,7 @@ func (x *ListRoutersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutersResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutersResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{16}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRoutersResponse) GetRouters() []*Router {
@@ -1168,7 +1401,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1413,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[17]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1426,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{17}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Phase) GetName() string {
@@ -1241,7 +1474,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1486,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[18]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1499,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{18}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Move) GetVm() string {
@@ -1398,7 +1631,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1643,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[19]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1656,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{19}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Proof) GetKind() string {
@@ -1499,7 +1732,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1744,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[20]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1757,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{20}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Delivery) GetOld() string {
@@ -1552,7 +1785,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1797,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[21]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1810,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{21}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMovesRequest) GetVm() string {
@@ -1610,7 +1843,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1855,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[22]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1868,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{22}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1655,7 +1888,7 @@ type WatchMoveRequest struct {
 
 func (x *WatchMoveRequest) Reset() {
 	*x = WatchMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1900,7 @@ func (x *WatchMoveRequest) String() string {
 func (*WatchMoveRequest) ProtoMessage() {}
 
 func (x *WatchMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[23]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1913,7 @@ func (x *WatchMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchMoveRequest.ProtoReflect.Descriptor instead.
 func (*WatchMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{23}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchMoveRequest) GetVm() string {
@@ -1712,7 +1945,7 @@ type PrepareMoveRequest struct {
 
 func (x *PrepareMoveRequest) Reset() {
 	*x = PrepareMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1957,7 @@ func (x *PrepareMoveRequest) String() string {
 func (*PrepareMoveRequest) ProtoMessage() {}
 
 func (x *PrepareMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[24]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1970,7 @@ func (x *PrepareMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareMoveRequest.ProtoReflect.Descriptor instead.
 func (*PrepareMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{24}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PrepareMoveRequest) GetVm() string {
@@ -1798,7 +2031,7 @@ type PrepareMoveResponse struct {
 
 func (x *PrepareMoveResponse) Reset() {
 	*x = PrepareMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2043,7 @@ func (x *PrepareMoveResponse) String() string {
 func (*PrepareMoveResponse) ProtoMessage() {}
 
 func (x *PrepareMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[25]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2056,7 @@ func (x *PrepareMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareMoveResponse.ProtoReflect.Descriptor instead.
 func (*PrepareMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{25}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PrepareMoveResponse) GetMove() *Move {
@@ -1845,7 +2078,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +2090,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[26]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +2103,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{26}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AbortMoveRequest) GetVm() string {
@@ -1910,7 +2143,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2155,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[27]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2168,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{27}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AbortMoveResponse) GetMove() *Move {
@@ -1956,7 +2189,7 @@ type SourceLostRequest struct {
 
 func (x *SourceLostRequest) Reset() {
 	*x = SourceLostRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2201,7 @@ func (x *SourceLostRequest) String() string {
 func (*SourceLostRequest) ProtoMessage() {}
 
 func (x *SourceLostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[28]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2214,7 @@ func (x *SourceLostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceLostRequest.ProtoReflect.Descriptor instead.
 func (*SourceLostRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{28}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SourceLostRequest) GetVm() string {
@@ -2014,7 +2247,7 @@ type SourceLostResponse struct {
 
 func (x *SourceLostResponse) Reset() {
 	*x = SourceLostResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2259,7 @@ func (x *SourceLostResponse) String() string {
 func (*SourceLostResponse) ProtoMessage() {}
 
 func (x *SourceLostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[29]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2272,7 @@ func (x *SourceLostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceLostResponse.ProtoReflect.Descriptor instead.
 func (*SourceLostResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{29}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SourceLostResponse) GetMove() *Move {
@@ -2061,7 +2294,7 @@ type EvacuateHypervisorRequest struct {
 
 func (x *EvacuateHypervisorRequest) Reset() {
 	*x = EvacuateHypervisorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2306,7 @@ func (x *EvacuateHypervisorRequest) String() string {
 func (*EvacuateHypervisorRequest) ProtoMessage() {}
 
 func (x *EvacuateHypervisorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[30]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2319,7 @@ func (x *EvacuateHypervisorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHypervisorRequest.ProtoReflect.Descriptor instead.
 func (*EvacuateHypervisorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{30}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EvacuateHypervisorRequest) GetHypervisor() string {
@@ -2127,7 +2360,7 @@ type EvacuateHypervisorResponse struct {
 
 func (x *EvacuateHypervisorResponse) Reset() {
 	*x = EvacuateHypervisorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2372,7 @@ func (x *EvacuateHypervisorResponse) String() string {
 func (*EvacuateHypervisorResponse) ProtoMessage() {}
 
 func (x *EvacuateHypervisorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[31]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2385,7 @@ func (x *EvacuateHypervisorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvacuateHypervisorResponse.ProtoReflect.Descriptor instead.
 func (*EvacuateHypervisorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{31}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EvacuateHypervisorResponse) GetMoves() []*Move {
@@ -2179,7 +2412,7 @@ type RetireHypervisorRequest struct {
 
 func (x *RetireHypervisorRequest) Reset() {
 	*x = RetireHypervisorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2424,7 @@ func (x *RetireHypervisorRequest) String() string {
 func (*RetireHypervisorRequest) ProtoMessage() {}
 
 func (x *RetireHypervisorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[32]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2437,7 @@ func (x *RetireHypervisorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireHypervisorRequest.ProtoReflect.Descriptor instead.
 func (*RetireHypervisorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{32}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RetireHypervisorRequest) GetHypervisor() string {
@@ -2231,7 +2464,7 @@ type RetireHypervisorResponse struct {
 
 func (x *RetireHypervisorResponse) Reset() {
 	*x = RetireHypervisorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2476,7 @@ func (x *RetireHypervisorResponse) String() string {
 func (*RetireHypervisorResponse) ProtoMessage() {}
 
 func (x *RetireHypervisorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[33]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2489,7 @@ func (x *RetireHypervisorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireHypervisorResponse.ProtoReflect.Descriptor instead.
 func (*RetireHypervisorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{33}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RetireHypervisorResponse) GetRetired() bool {
@@ -2294,7 +2527,7 @@ type HolderReport struct {
 
 func (x *HolderReport) Reset() {
 	*x = HolderReport{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2539,7 @@ func (x *HolderReport) String() string {
 func (*HolderReport) ProtoMessage() {}
 
 func (x *HolderReport) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[34]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2552,7 @@ func (x *HolderReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HolderReport.ProtoReflect.Descriptor instead.
 func (*HolderReport) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{34}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *HolderReport) GetHypervisor() string {
@@ -2431,7 +2664,7 @@ type EndpointFigures struct {
 
 func (x *EndpointFigures) Reset() {
 	*x = EndpointFigures{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2676,7 @@ func (x *EndpointFigures) String() string {
 func (*EndpointFigures) ProtoMessage() {}
 
 func (x *EndpointFigures) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[35]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2689,7 @@ func (x *EndpointFigures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointFigures.ProtoReflect.Descriptor instead.
 func (*EndpointFigures) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{35}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EndpointFigures) GetSent() uint64 {
@@ -2544,7 +2777,7 @@ type DirectShare struct {
 
 func (x *DirectShare) Reset() {
 	*x = DirectShare{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2789,7 @@ func (x *DirectShare) String() string {
 func (*DirectShare) ProtoMessage() {}
 
 func (x *DirectShare) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[36]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2802,7 @@ func (x *DirectShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectShare.ProtoReflect.Descriptor instead.
 func (*DirectShare) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{36}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DirectShare) GetSinceCommitNs() int64 {
@@ -2631,7 +2864,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2643,7 +2876,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[37]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2656,7 +2889,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{37}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Receipt) GetMove() *Move {
@@ -2741,7 +2974,7 @@ type NamesReport struct {
 
 func (x *NamesReport) Reset() {
 	*x = NamesReport{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2986,7 @@ func (x *NamesReport) String() string {
 func (*NamesReport) ProtoMessage() {}
 
 func (x *NamesReport) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[38]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2999,7 @@ func (x *NamesReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesReport.ProtoReflect.Descriptor instead.
 func (*NamesReport) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{38}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *NamesReport) GetStage() string {
@@ -2852,7 +3085,7 @@ type NamesServer struct {
 
 func (x *NamesServer) Reset() {
 	*x = NamesServer{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2864,7 +3097,7 @@ func (x *NamesServer) String() string {
 func (*NamesServer) ProtoMessage() {}
 
 func (x *NamesServer) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[39]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2877,7 +3110,7 @@ func (x *NamesServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesServer.ProtoReflect.Descriptor instead.
 func (*NamesServer) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{39}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NamesServer) GetServer() string {
@@ -2928,7 +3161,7 @@ type NamesAnswer struct {
 
 func (x *NamesAnswer) Reset() {
 	*x = NamesAnswer{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3173,7 @@ func (x *NamesAnswer) String() string {
 func (*NamesAnswer) ProtoMessage() {}
 
 func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[40]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3186,7 @@ func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesAnswer.ProtoReflect.Descriptor instead.
 func (*NamesAnswer) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{40}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NamesAnswer) GetName() string {
@@ -3001,7 +3234,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3013,7 +3246,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[41]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3026,7 +3259,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{41}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListReceiptsRequest) GetVm() string {
@@ -3052,7 +3285,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3297,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3310,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -3097,7 +3330,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3109,7 +3342,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3122,7 +3355,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetReceiptRequest) GetVm() string {
@@ -3148,7 +3381,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3393,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3406,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -3194,7 +3427,7 @@ type AddEndpointFiguresRequest struct {
 
 func (x *AddEndpointFiguresRequest) Reset() {
 	*x = AddEndpointFiguresRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +3439,7 @@ func (x *AddEndpointFiguresRequest) String() string {
 func (*AddEndpointFiguresRequest) ProtoMessage() {}
 
 func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +3452,7 @@ func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresRequest.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AddEndpointFiguresRequest) GetVm() string {
@@ -3251,7 +3484,7 @@ type AddEndpointFiguresResponse struct {
 
 func (x *AddEndpointFiguresResponse) Reset() {
 	*x = AddEndpointFiguresResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3263,7 +3496,7 @@ func (x *AddEndpointFiguresResponse) String() string {
 func (*AddEndpointFiguresResponse) ProtoMessage() {}
 
 func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3276,7 +3509,7 @@ func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresResponse.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
 }
 
 type ReportMoveRequest struct {
@@ -3290,7 +3523,7 @@ type ReportMoveRequest struct {
 
 func (x *ReportMoveRequest) Reset() {
 	*x = ReportMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +3535,7 @@ func (x *ReportMoveRequest) String() string {
 func (*ReportMoveRequest) ProtoMessage() {}
 
 func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +3548,7 @@ func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveRequest.ProtoReflect.Descriptor instead.
 func (*ReportMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReportMoveRequest) GetVm() string {
@@ -3347,7 +3580,7 @@ type ReportMoveResponse struct {
 
 func (x *ReportMoveResponse) Reset() {
 	*x = ReportMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +3592,7 @@ func (x *ReportMoveResponse) String() string {
 func (*ReportMoveResponse) ProtoMessage() {}
 
 func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +3605,7 @@ func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveResponse.ProtoReflect.Descriptor instead.
 func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
 }
 
 type WatchProofsRequest struct {
@@ -3385,7 +3618,7 @@ type WatchProofsRequest struct {
 
 func (x *WatchProofsRequest) Reset() {
 	*x = WatchProofsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3630,7 @@ func (x *WatchProofsRequest) String() string {
 func (*WatchProofsRequest) ProtoMessage() {}
 
 func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3643,7 @@ func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProofsRequest.ProtoReflect.Descriptor instead.
 func (*WatchProofsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchProofsRequest) GetNode() string {
@@ -3442,7 +3675,7 @@ type ProofTask struct {
 
 func (x *ProofTask) Reset() {
 	*x = ProofTask{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3687,7 @@ func (x *ProofTask) String() string {
 func (*ProofTask) ProtoMessage() {}
 
 func (x *ProofTask) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3700,7 @@ func (x *ProofTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProofTask.ProtoReflect.Descriptor instead.
 func (*ProofTask) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ProofTask) GetToken() []byte {
@@ -3532,7 +3765,7 @@ type ReportProofRequest struct {
 
 func (x *ReportProofRequest) Reset() {
 	*x = ReportProofRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +3777,7 @@ func (x *ReportProofRequest) String() string {
 func (*ReportProofRequest) ProtoMessage() {}
 
 func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +3790,7 @@ func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProofRequest.ProtoReflect.Descriptor instead.
 func (*ReportProofRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReportProofRequest) GetNode() string {
@@ -3603,7 +3836,7 @@ type ReportProofResponse struct {
 
 func (x *ReportProofResponse) Reset() {
 	*x = ReportProofResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3848,7 @@ func (x *ReportProofResponse) String() string {
 func (*ReportProofResponse) ProtoMessage() {}
 
 func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3861,7 @@ func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProofResponse.ProtoReflect.Descriptor instead.
 func (*ReportProofResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
 }
 
 type ReloadRequest struct {
@@ -3639,7 +3872,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3651,7 +3884,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3664,7 +3897,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
 }
 
 type ReloadResponse struct {
@@ -3676,7 +3909,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3921,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3934,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -3724,7 +3957,7 @@ type AttachVMRequest struct {
 
 func (x *AttachVMRequest) Reset() {
 	*x = AttachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3736,7 +3969,7 @@ func (x *AttachVMRequest) String() string {
 func (*AttachVMRequest) ProtoMessage() {}
 
 func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3749,7 +3982,7 @@ func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMRequest.ProtoReflect.Descriptor instead.
 func (*AttachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AttachVMRequest) GetVm() string {
@@ -3796,7 +4029,7 @@ type AttachVMResponse struct {
 
 func (x *AttachVMResponse) Reset() {
 	*x = AttachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +4041,7 @@ func (x *AttachVMResponse) String() string {
 func (*AttachVMResponse) ProtoMessage() {}
 
 func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +4054,7 @@ func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMResponse.ProtoReflect.Descriptor instead.
 func (*AttachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AttachVMResponse) GetVm() *VM {
@@ -3840,7 +4073,7 @@ type ReleaseVMRequest struct {
 
 func (x *ReleaseVMRequest) Reset() {
 	*x = ReleaseVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3852,7 +4085,7 @@ func (x *ReleaseVMRequest) String() string {
 func (*ReleaseVMRequest) ProtoMessage() {}
 
 func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3865,7 +4098,7 @@ func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReleaseVMRequest) GetVm() string {
@@ -3886,7 +4119,7 @@ type ReleaseVMResponse struct {
 
 func (x *ReleaseVMResponse) Reset() {
 	*x = ReleaseVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4131,7 @@ func (x *ReleaseVMResponse) String() string {
 func (*ReleaseVMResponse) ProtoMessage() {}
 
 func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4144,7 @@ func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ReleaseVMResponse) GetEpoch() uint32 {
@@ -3946,7 +4179,7 @@ type ActivateVMRequest struct {
 
 func (x *ActivateVMRequest) Reset() {
 	*x = ActivateVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4191,7 @@ func (x *ActivateVMRequest) String() string {
 func (*ActivateVMRequest) ProtoMessage() {}
 
 func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4204,7 @@ func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ActivateVMRequest) GetVm() string {
@@ -4008,7 +4241,7 @@ type ActivateVMResponse struct {
 
 func (x *ActivateVMResponse) Reset() {
 	*x = ActivateVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4020,7 +4253,7 @@ func (x *ActivateVMResponse) String() string {
 func (*ActivateVMResponse) ProtoMessage() {}
 
 func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4033,7 +4266,7 @@ func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMResponse.ProtoReflect.Descriptor instead.
 func (*ActivateVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ActivateVMResponse) GetEpoch() uint32 {
@@ -4081,7 +4314,7 @@ type DetachVMRequest struct {
 
 func (x *DetachVMRequest) Reset() {
 	*x = DetachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4093,7 +4326,7 @@ func (x *DetachVMRequest) String() string {
 func (*DetachVMRequest) ProtoMessage() {}
 
 func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4106,7 +4339,7 @@ func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMRequest.ProtoReflect.Descriptor instead.
 func (*DetachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DetachVMRequest) GetVm() string {
@@ -4131,7 +4364,7 @@ type DetachVMResponse struct {
 
 func (x *DetachVMResponse) Reset() {
 	*x = DetachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4376,7 @@ func (x *DetachVMResponse) String() string {
 func (*DetachVMResponse) ProtoMessage() {}
 
 func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4389,7 @@ func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMResponse.ProtoReflect.Descriptor instead.
 func (*DetachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
 }
 
 type VM struct {
@@ -4184,7 +4417,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4196,7 +4429,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4209,7 +4442,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *VM) GetVm() string {
@@ -4339,7 +4572,7 @@ type ListVMsRequest struct {
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4351,7 +4584,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4364,7 +4597,7 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
 }
 
 type ListVMsResponse struct {
@@ -4376,7 +4609,7 @@ type ListVMsResponse struct {
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4388,7 +4621,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4401,7 +4634,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListVMsResponse) GetVms() []*VM {
@@ -4432,7 +4665,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4677,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4457,7 +4690,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Rule) GetKind() string {
@@ -4560,7 +4793,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4572,7 +4805,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4585,7 +4818,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListRulesRequest) GetKind() string {
@@ -4604,7 +4837,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4616,7 +4849,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4629,7 +4862,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4647,7 +4880,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4659,7 +4892,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4672,7 +4905,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
 }
 
 type ListDropsResponse struct {
@@ -4684,7 +4917,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4696,7 +4929,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4709,7 +4942,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListDropsResponse) GetDrops() map[string]uint64 {
@@ -4737,7 +4970,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4749,7 +4982,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4762,7 +4995,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Route) GetAddress() string {
@@ -4844,7 +5077,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4856,7 +5089,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4869,7 +5102,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListRoutesRequest) GetAddress() string {
@@ -4888,7 +5121,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4900,7 +5133,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4913,7 +5146,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -4936,7 +5169,7 @@ type GetRouteRequest struct {
 
 func (x *GetRouteRequest) Reset() {
 	*x = GetRouteRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4948,7 +5181,7 @@ func (x *GetRouteRequest) String() string {
 func (*GetRouteRequest) ProtoMessage() {}
 
 func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4961,7 +5194,7 @@ func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GetRouteRequest) GetAddress() string {
@@ -5010,7 +5243,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5022,7 +5255,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5035,7 +5268,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *NextHop) GetGateway() string {
@@ -5074,7 +5307,7 @@ type KernelRoute struct {
 
 func (x *KernelRoute) Reset() {
 	*x = KernelRoute{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5086,7 +5319,7 @@ func (x *KernelRoute) String() string {
 func (*KernelRoute) ProtoMessage() {}
 
 func (x *KernelRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5099,7 +5332,7 @@ func (x *KernelRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
 func (*KernelRoute) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *KernelRoute) GetPrefix() string {
@@ -5166,7 +5399,7 @@ type GetRouteResponse struct {
 
 func (x *GetRouteResponse) Reset() {
 	*x = GetRouteResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5178,7 +5411,7 @@ func (x *GetRouteResponse) String() string {
 func (*GetRouteResponse) ProtoMessage() {}
 
 func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5191,7 +5424,7 @@ func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetRouteResponse) GetInstalled() bool {
@@ -5251,7 +5484,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5263,7 +5496,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5276,7 +5509,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
 }
 
 type GetUseResponse struct {
@@ -5298,7 +5531,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5310,7 +5543,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5323,7 +5556,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GetUseResponse) GetRoutes() uint32 {
@@ -5426,7 +5659,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5438,7 +5671,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5451,7 +5684,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Session) GetPeer() string {
@@ -5567,7 +5800,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5579,7 +5812,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5592,7 +5825,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
 }
 
 type ListSessionsResponse struct {
@@ -5606,7 +5839,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5618,7 +5851,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5631,7 +5864,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -5672,7 +5905,7 @@ type Exchanged struct {
 
 func (x *Exchanged) Reset() {
 	*x = Exchanged{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5684,7 +5917,7 @@ func (x *Exchanged) String() string {
 func (*Exchanged) ProtoMessage() {}
 
 func (x *Exchanged) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5697,7 +5930,7 @@ func (x *Exchanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
 func (*Exchanged) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Exchanged) GetPrefix() string {
@@ -5774,7 +6007,7 @@ type ListExchangedRequest struct {
 
 func (x *ListExchangedRequest) Reset() {
 	*x = ListExchangedRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5786,7 +6019,7 @@ func (x *ListExchangedRequest) String() string {
 func (*ListExchangedRequest) ProtoMessage() {}
 
 func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5799,7 +6032,7 @@ func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
 func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListExchangedRequest) GetPeer() string {
@@ -5832,7 +6065,7 @@ type ListExchangedResponse struct {
 
 func (x *ListExchangedResponse) Reset() {
 	*x = ListExchangedResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5844,7 +6077,7 @@ func (x *ListExchangedResponse) String() string {
 func (*ListExchangedResponse) ProtoMessage() {}
 
 func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5857,7 +6090,7 @@ func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
 func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
@@ -5879,7 +6112,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5891,7 +6124,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5904,7 +6137,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Check) GetName() string {
@@ -5943,7 +6176,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5955,7 +6188,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5968,7 +6201,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{91}
 }
 
 type DoctorResponse struct {
@@ -5981,7 +6214,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5993,7 +6226,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6006,7 +6239,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -6109,12 +6342,27 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x06outbox\x18\b \x01(\rR\x06outbox\x12.\n" +
 	"\x06report\x18\t \x01(\v2\x16.dpmip.v1.RouterReportR\x06report\x12$\n" +
 	"\x0ereported_at_ns\x18\n" +
-	" \x01(\x03R\freportedAtNs\"\x9b\x01\n" +
+	" \x01(\x03R\freportedAtNs\"\xee\x01\n" +
 	"\fRouterReport\x12\x16\n" +
 	"\x06router\x18\x01 \x01(\tR\x06router\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12*\n" +
 	"\x03use\x18\x03 \x01(\v2\x18.dpmip.v1.GetUseResponseR\x03use\x12-\n" +
-	"\bsessions\x18\x04 \x03(\v2\x11.dpmip.v1.SessionR\bsessions\"E\n" +
+	"\bsessions\x18\x04 \x03(\v2\x11.dpmip.v1.SessionR\bsessions\x12.\n" +
+	"\x06routes\x18\x05 \x01(\v2\x16.dpmip.v1.RouteChangesR\x06routes\x12!\n" +
+	"\x03igp\x18\x06 \x03(\v2\x0f.dpmip.v1.CheckR\x03igp\"_\n" +
+	"\fRouteChanges\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x12)\n" +
+	"\achanged\x18\x02 \x03(\v2\x0f.dpmip.v1.RouteR\achanged\x12\x12\n" +
+	"\x04gone\x18\x03 \x03(\tR\x04gone\"p\n" +
+	"\tHostRoute\x12\x16\n" +
+	"\x06router\x18\x01 \x01(\tR\x06router\x12%\n" +
+	"\x05route\x18\x02 \x01(\v2\x0f.dpmip.v1.RouteR\x05route\x12$\n" +
+	"\x0ereported_at_ns\x18\x03 \x01(\x03R\freportedAtNs\"I\n" +
+	"\x15ListHostRoutesRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06router\x18\x02 \x01(\tR\x06router\"E\n" +
+	"\x16ListHostRoutesResponse\x12+\n" +
+	"\x06routes\x18\x01 \x03(\v2\x13.dpmip.v1.HostRouteR\x06routes\"E\n" +
 	"\x13ReportRouterRequest\x12.\n" +
 	"\x06report\x18\x01 \x01(\v2\x16.dpmip.v1.RouterReportR\x06report\"\x16\n" +
 	"\x14ReportRouterResponse\"\x14\n" +
@@ -6517,13 +6765,15 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\rDoctorRequest\"S\n" +
 	"\x0eDoctorResponse\x12'\n" +
 	"\x06checks\x18\x01 \x03(\v2\x0f.dpmip.v1.CheckR\x06checks\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion2\xda\t\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion2\xaf\n" +
+	"\n" +
 	"\x11ManagementService\x12M\n" +
 	"\fListBindings\x12\x1d.dpmip.v1.ListBindingsRequest\x1a\x1e.dpmip.v1.ListBindingsResponse\x12G\n" +
 	"\n" +
 	"GetBinding\x12\x1b.dpmip.v1.GetBindingRequest\x1a\x1c.dpmip.v1.GetBindingResponse\x12V\n" +
 	"\x0fListHypervisors\x12 .dpmip.v1.ListHypervisorsRequest\x1a!.dpmip.v1.ListHypervisorsResponse\x12J\n" +
-	"\vListRouters\x12\x1c.dpmip.v1.ListRoutersRequest\x1a\x1d.dpmip.v1.ListRoutersResponse\x12D\n" +
+	"\vListRouters\x12\x1c.dpmip.v1.ListRoutersRequest\x1a\x1d.dpmip.v1.ListRoutersResponse\x12S\n" +
+	"\x0eListHostRoutes\x12\x1f.dpmip.v1.ListHostRoutesRequest\x1a .dpmip.v1.ListHostRoutesResponse\x12D\n" +
 	"\tListMoves\x12\x1a.dpmip.v1.ListMovesRequest\x1a\x1b.dpmip.v1.ListMovesResponse\x129\n" +
 	"\tWatchMove\x12\x1a.dpmip.v1.WatchMoveRequest\x1a\x0e.dpmip.v1.Move0\x01\x12J\n" +
 	"\vPrepareMove\x12\x1c.dpmip.v1.PrepareMoveRequest\x1a\x1d.dpmip.v1.PrepareMoveResponse\x12D\n" +
@@ -6575,7 +6825,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -6590,83 +6840,87 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*ListHypervisorsResponse)(nil),    // 10: dpmip.v1.ListHypervisorsResponse
 	(*Router)(nil),                     // 11: dpmip.v1.Router
 	(*RouterReport)(nil),               // 12: dpmip.v1.RouterReport
-	(*ReportRouterRequest)(nil),        // 13: dpmip.v1.ReportRouterRequest
-	(*ReportRouterResponse)(nil),       // 14: dpmip.v1.ReportRouterResponse
-	(*ListRoutersRequest)(nil),         // 15: dpmip.v1.ListRoutersRequest
-	(*ListRoutersResponse)(nil),        // 16: dpmip.v1.ListRoutersResponse
-	(*Phase)(nil),                      // 17: dpmip.v1.Phase
-	(*Move)(nil),                       // 18: dpmip.v1.Move
-	(*Proof)(nil),                      // 19: dpmip.v1.Proof
-	(*Delivery)(nil),                   // 20: dpmip.v1.Delivery
-	(*ListMovesRequest)(nil),           // 21: dpmip.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),          // 22: dpmip.v1.ListMovesResponse
-	(*WatchMoveRequest)(nil),           // 23: dpmip.v1.WatchMoveRequest
-	(*PrepareMoveRequest)(nil),         // 24: dpmip.v1.PrepareMoveRequest
-	(*PrepareMoveResponse)(nil),        // 25: dpmip.v1.PrepareMoveResponse
-	(*AbortMoveRequest)(nil),           // 26: dpmip.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),          // 27: dpmip.v1.AbortMoveResponse
-	(*SourceLostRequest)(nil),          // 28: dpmip.v1.SourceLostRequest
-	(*SourceLostResponse)(nil),         // 29: dpmip.v1.SourceLostResponse
-	(*EvacuateHypervisorRequest)(nil),  // 30: dpmip.v1.EvacuateHypervisorRequest
-	(*EvacuateHypervisorResponse)(nil), // 31: dpmip.v1.EvacuateHypervisorResponse
-	(*RetireHypervisorRequest)(nil),    // 32: dpmip.v1.RetireHypervisorRequest
-	(*RetireHypervisorResponse)(nil),   // 33: dpmip.v1.RetireHypervisorResponse
-	(*HolderReport)(nil),               // 34: dpmip.v1.HolderReport
-	(*EndpointFigures)(nil),            // 35: dpmip.v1.EndpointFigures
-	(*DirectShare)(nil),                // 36: dpmip.v1.DirectShare
-	(*Receipt)(nil),                    // 37: dpmip.v1.Receipt
-	(*NamesReport)(nil),                // 38: dpmip.v1.NamesReport
-	(*NamesServer)(nil),                // 39: dpmip.v1.NamesServer
-	(*NamesAnswer)(nil),                // 40: dpmip.v1.NamesAnswer
-	(*ListReceiptsRequest)(nil),        // 41: dpmip.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil),       // 42: dpmip.v1.ListReceiptsResponse
-	(*GetReceiptRequest)(nil),          // 43: dpmip.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 44: dpmip.v1.GetReceiptResponse
-	(*AddEndpointFiguresRequest)(nil),  // 45: dpmip.v1.AddEndpointFiguresRequest
-	(*AddEndpointFiguresResponse)(nil), // 46: dpmip.v1.AddEndpointFiguresResponse
-	(*ReportMoveRequest)(nil),          // 47: dpmip.v1.ReportMoveRequest
-	(*ReportMoveResponse)(nil),         // 48: dpmip.v1.ReportMoveResponse
-	(*WatchProofsRequest)(nil),         // 49: dpmip.v1.WatchProofsRequest
-	(*ProofTask)(nil),                  // 50: dpmip.v1.ProofTask
-	(*ReportProofRequest)(nil),         // 51: dpmip.v1.ReportProofRequest
-	(*ReportProofResponse)(nil),        // 52: dpmip.v1.ReportProofResponse
-	(*ReloadRequest)(nil),              // 53: dpmip.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 54: dpmip.v1.ReloadResponse
-	(*AttachVMRequest)(nil),            // 55: dpmip.v1.AttachVMRequest
-	(*AttachVMResponse)(nil),           // 56: dpmip.v1.AttachVMResponse
-	(*ReleaseVMRequest)(nil),           // 57: dpmip.v1.ReleaseVMRequest
-	(*ReleaseVMResponse)(nil),          // 58: dpmip.v1.ReleaseVMResponse
-	(*ActivateVMRequest)(nil),          // 59: dpmip.v1.ActivateVMRequest
-	(*ActivateVMResponse)(nil),         // 60: dpmip.v1.ActivateVMResponse
-	(*DetachVMRequest)(nil),            // 61: dpmip.v1.DetachVMRequest
-	(*DetachVMResponse)(nil),           // 62: dpmip.v1.DetachVMResponse
-	(*VM)(nil),                         // 63: dpmip.v1.VM
-	(*ListVMsRequest)(nil),             // 64: dpmip.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),            // 65: dpmip.v1.ListVMsResponse
-	(*Rule)(nil),                       // 66: dpmip.v1.Rule
-	(*ListRulesRequest)(nil),           // 67: dpmip.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 68: dpmip.v1.ListRulesResponse
-	(*ListDropsRequest)(nil),           // 69: dpmip.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),          // 70: dpmip.v1.ListDropsResponse
-	(*Route)(nil),                      // 71: dpmip.v1.Route
-	(*ListRoutesRequest)(nil),          // 72: dpmip.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),         // 73: dpmip.v1.ListRoutesResponse
-	(*GetRouteRequest)(nil),            // 74: dpmip.v1.GetRouteRequest
-	(*NextHop)(nil),                    // 75: dpmip.v1.NextHop
-	(*KernelRoute)(nil),                // 76: dpmip.v1.KernelRoute
-	(*GetRouteResponse)(nil),           // 77: dpmip.v1.GetRouteResponse
-	(*GetUseRequest)(nil),              // 78: dpmip.v1.GetUseRequest
-	(*GetUseResponse)(nil),             // 79: dpmip.v1.GetUseResponse
-	(*Session)(nil),                    // 80: dpmip.v1.Session
-	(*ListSessionsRequest)(nil),        // 81: dpmip.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),       // 82: dpmip.v1.ListSessionsResponse
-	(*Exchanged)(nil),                  // 83: dpmip.v1.Exchanged
-	(*ListExchangedRequest)(nil),       // 84: dpmip.v1.ListExchangedRequest
-	(*ListExchangedResponse)(nil),      // 85: dpmip.v1.ListExchangedResponse
-	(*Check)(nil),                      // 86: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 87: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 88: dpmip.v1.DoctorResponse
-	nil,                                // 89: dpmip.v1.ListDropsResponse.DropsEntry
+	(*RouteChanges)(nil),               // 13: dpmip.v1.RouteChanges
+	(*HostRoute)(nil),                  // 14: dpmip.v1.HostRoute
+	(*ListHostRoutesRequest)(nil),      // 15: dpmip.v1.ListHostRoutesRequest
+	(*ListHostRoutesResponse)(nil),     // 16: dpmip.v1.ListHostRoutesResponse
+	(*ReportRouterRequest)(nil),        // 17: dpmip.v1.ReportRouterRequest
+	(*ReportRouterResponse)(nil),       // 18: dpmip.v1.ReportRouterResponse
+	(*ListRoutersRequest)(nil),         // 19: dpmip.v1.ListRoutersRequest
+	(*ListRoutersResponse)(nil),        // 20: dpmip.v1.ListRoutersResponse
+	(*Phase)(nil),                      // 21: dpmip.v1.Phase
+	(*Move)(nil),                       // 22: dpmip.v1.Move
+	(*Proof)(nil),                      // 23: dpmip.v1.Proof
+	(*Delivery)(nil),                   // 24: dpmip.v1.Delivery
+	(*ListMovesRequest)(nil),           // 25: dpmip.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),          // 26: dpmip.v1.ListMovesResponse
+	(*WatchMoveRequest)(nil),           // 27: dpmip.v1.WatchMoveRequest
+	(*PrepareMoveRequest)(nil),         // 28: dpmip.v1.PrepareMoveRequest
+	(*PrepareMoveResponse)(nil),        // 29: dpmip.v1.PrepareMoveResponse
+	(*AbortMoveRequest)(nil),           // 30: dpmip.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),          // 31: dpmip.v1.AbortMoveResponse
+	(*SourceLostRequest)(nil),          // 32: dpmip.v1.SourceLostRequest
+	(*SourceLostResponse)(nil),         // 33: dpmip.v1.SourceLostResponse
+	(*EvacuateHypervisorRequest)(nil),  // 34: dpmip.v1.EvacuateHypervisorRequest
+	(*EvacuateHypervisorResponse)(nil), // 35: dpmip.v1.EvacuateHypervisorResponse
+	(*RetireHypervisorRequest)(nil),    // 36: dpmip.v1.RetireHypervisorRequest
+	(*RetireHypervisorResponse)(nil),   // 37: dpmip.v1.RetireHypervisorResponse
+	(*HolderReport)(nil),               // 38: dpmip.v1.HolderReport
+	(*EndpointFigures)(nil),            // 39: dpmip.v1.EndpointFigures
+	(*DirectShare)(nil),                // 40: dpmip.v1.DirectShare
+	(*Receipt)(nil),                    // 41: dpmip.v1.Receipt
+	(*NamesReport)(nil),                // 42: dpmip.v1.NamesReport
+	(*NamesServer)(nil),                // 43: dpmip.v1.NamesServer
+	(*NamesAnswer)(nil),                // 44: dpmip.v1.NamesAnswer
+	(*ListReceiptsRequest)(nil),        // 45: dpmip.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil),       // 46: dpmip.v1.ListReceiptsResponse
+	(*GetReceiptRequest)(nil),          // 47: dpmip.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 48: dpmip.v1.GetReceiptResponse
+	(*AddEndpointFiguresRequest)(nil),  // 49: dpmip.v1.AddEndpointFiguresRequest
+	(*AddEndpointFiguresResponse)(nil), // 50: dpmip.v1.AddEndpointFiguresResponse
+	(*ReportMoveRequest)(nil),          // 51: dpmip.v1.ReportMoveRequest
+	(*ReportMoveResponse)(nil),         // 52: dpmip.v1.ReportMoveResponse
+	(*WatchProofsRequest)(nil),         // 53: dpmip.v1.WatchProofsRequest
+	(*ProofTask)(nil),                  // 54: dpmip.v1.ProofTask
+	(*ReportProofRequest)(nil),         // 55: dpmip.v1.ReportProofRequest
+	(*ReportProofResponse)(nil),        // 56: dpmip.v1.ReportProofResponse
+	(*ReloadRequest)(nil),              // 57: dpmip.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 58: dpmip.v1.ReloadResponse
+	(*AttachVMRequest)(nil),            // 59: dpmip.v1.AttachVMRequest
+	(*AttachVMResponse)(nil),           // 60: dpmip.v1.AttachVMResponse
+	(*ReleaseVMRequest)(nil),           // 61: dpmip.v1.ReleaseVMRequest
+	(*ReleaseVMResponse)(nil),          // 62: dpmip.v1.ReleaseVMResponse
+	(*ActivateVMRequest)(nil),          // 63: dpmip.v1.ActivateVMRequest
+	(*ActivateVMResponse)(nil),         // 64: dpmip.v1.ActivateVMResponse
+	(*DetachVMRequest)(nil),            // 65: dpmip.v1.DetachVMRequest
+	(*DetachVMResponse)(nil),           // 66: dpmip.v1.DetachVMResponse
+	(*VM)(nil),                         // 67: dpmip.v1.VM
+	(*ListVMsRequest)(nil),             // 68: dpmip.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),            // 69: dpmip.v1.ListVMsResponse
+	(*Rule)(nil),                       // 70: dpmip.v1.Rule
+	(*ListRulesRequest)(nil),           // 71: dpmip.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 72: dpmip.v1.ListRulesResponse
+	(*ListDropsRequest)(nil),           // 73: dpmip.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),          // 74: dpmip.v1.ListDropsResponse
+	(*Route)(nil),                      // 75: dpmip.v1.Route
+	(*ListRoutesRequest)(nil),          // 76: dpmip.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),         // 77: dpmip.v1.ListRoutesResponse
+	(*GetRouteRequest)(nil),            // 78: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 79: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 80: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 81: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 82: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 83: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 84: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 85: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 86: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 87: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 88: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 89: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 90: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 91: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 92: dpmip.v1.DoctorResponse
+	nil,                                // 93: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -6676,114 +6930,121 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	3,  // 4: dpmip.v1.GetBindingResponse.binding:type_name -> dpmip.v1.Binding
 	8,  // 5: dpmip.v1.ListHypervisorsResponse.hypervisors:type_name -> dpmip.v1.Hypervisor
 	12, // 6: dpmip.v1.Router.report:type_name -> dpmip.v1.RouterReport
-	79, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
-	80, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
-	12, // 9: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
-	11, // 10: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
-	17, // 11: dpmip.v1.Move.phases:type_name -> dpmip.v1.Phase
-	20, // 12: dpmip.v1.Move.deliveries:type_name -> dpmip.v1.Delivery
-	19, // 13: dpmip.v1.Move.proofs:type_name -> dpmip.v1.Proof
-	18, // 14: dpmip.v1.ListMovesResponse.moves:type_name -> dpmip.v1.Move
-	18, // 15: dpmip.v1.PrepareMoveResponse.move:type_name -> dpmip.v1.Move
-	18, // 16: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
-	18, // 17: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
-	18, // 18: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
-	36, // 19: dpmip.v1.EndpointFigures.direct:type_name -> dpmip.v1.DirectShare
-	18, // 20: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
-	34, // 21: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
-	35, // 22: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
-	38, // 23: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
-	39, // 24: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
-	40, // 25: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
-	37, // 26: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
-	37, // 27: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
-	35, // 28: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
-	34, // 29: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
-	63, // 30: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
-	20, // 31: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
-	20, // 32: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
-	63, // 33: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
-	66, // 34: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	89, // 35: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
-	71, // 36: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	75, // 37: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
-	76, // 38: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
-	80, // 39: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
-	83, // 40: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
-	86, // 41: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 42: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 43: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 44: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	15, // 45: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	21, // 46: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	23, // 47: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	24, // 48: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	26, // 49: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	28, // 50: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	30, // 51: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	32, // 52: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	41, // 53: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	43, // 54: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	45, // 55: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	53, // 56: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	87, // 57: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	47, // 58: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	13, // 59: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
-	49, // 60: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
-	51, // 61: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
-	55, // 62: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	57, // 63: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	59, // 64: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	61, // 65: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	64, // 66: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	67, // 67: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	69, // 68: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	87, // 69: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	72, // 70: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	74, // 71: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
-	78, // 72: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
-	81, // 73: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
-	84, // 74: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
-	87, // 75: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 76: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 77: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 78: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	16, // 79: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	22, // 80: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	18, // 81: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	25, // 82: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	27, // 83: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	29, // 84: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	31, // 85: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	33, // 86: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	42, // 87: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	44, // 88: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	46, // 89: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	54, // 90: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	88, // 91: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	48, // 92: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	14, // 93: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
-	50, // 94: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
-	52, // 95: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
-	56, // 96: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	58, // 97: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	60, // 98: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	62, // 99: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	65, // 100: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	68, // 101: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	70, // 102: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	88, // 103: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	73, // 104: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	77, // 105: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
-	79, // 106: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
-	82, // 107: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
-	85, // 108: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
-	88, // 109: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	76, // [76:110] is the sub-list for method output_type
-	42, // [42:76] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	83, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
+	84, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
+	13, // 9: dpmip.v1.RouterReport.routes:type_name -> dpmip.v1.RouteChanges
+	90, // 10: dpmip.v1.RouterReport.igp:type_name -> dpmip.v1.Check
+	75, // 11: dpmip.v1.RouteChanges.changed:type_name -> dpmip.v1.Route
+	75, // 12: dpmip.v1.HostRoute.route:type_name -> dpmip.v1.Route
+	14, // 13: dpmip.v1.ListHostRoutesResponse.routes:type_name -> dpmip.v1.HostRoute
+	12, // 14: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
+	11, // 15: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
+	21, // 16: dpmip.v1.Move.phases:type_name -> dpmip.v1.Phase
+	24, // 17: dpmip.v1.Move.deliveries:type_name -> dpmip.v1.Delivery
+	23, // 18: dpmip.v1.Move.proofs:type_name -> dpmip.v1.Proof
+	22, // 19: dpmip.v1.ListMovesResponse.moves:type_name -> dpmip.v1.Move
+	22, // 20: dpmip.v1.PrepareMoveResponse.move:type_name -> dpmip.v1.Move
+	22, // 21: dpmip.v1.AbortMoveResponse.move:type_name -> dpmip.v1.Move
+	22, // 22: dpmip.v1.SourceLostResponse.move:type_name -> dpmip.v1.Move
+	22, // 23: dpmip.v1.EvacuateHypervisorResponse.moves:type_name -> dpmip.v1.Move
+	40, // 24: dpmip.v1.EndpointFigures.direct:type_name -> dpmip.v1.DirectShare
+	22, // 25: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
+	38, // 26: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
+	39, // 27: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
+	42, // 28: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
+	43, // 29: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
+	44, // 30: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
+	41, // 31: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
+	41, // 32: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
+	39, // 33: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
+	38, // 34: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
+	67, // 35: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
+	24, // 36: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
+	24, // 37: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
+	67, // 38: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
+	70, // 39: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
+	93, // 40: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	75, // 41: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
+	79, // 42: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	80, // 43: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	84, // 44: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	87, // 45: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	90, // 46: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 47: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 48: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 49: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	19, // 50: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	15, // 51: dpmip.v1.ManagementService.ListHostRoutes:input_type -> dpmip.v1.ListHostRoutesRequest
+	25, // 52: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	27, // 53: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	28, // 54: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	30, // 55: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	32, // 56: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	34, // 57: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	36, // 58: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	45, // 59: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	47, // 60: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	49, // 61: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	57, // 62: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	91, // 63: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	51, // 64: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	17, // 65: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
+	53, // 66: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
+	55, // 67: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
+	59, // 68: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	61, // 69: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	63, // 70: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	65, // 71: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	68, // 72: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	71, // 73: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	73, // 74: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	91, // 75: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	76, // 76: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	78, // 77: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	82, // 78: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	85, // 79: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	88, // 80: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	91, // 81: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 82: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 83: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 84: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	20, // 85: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	16, // 86: dpmip.v1.ManagementService.ListHostRoutes:output_type -> dpmip.v1.ListHostRoutesResponse
+	26, // 87: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	22, // 88: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	29, // 89: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	31, // 90: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	33, // 91: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	35, // 92: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	37, // 93: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	46, // 94: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	48, // 95: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	50, // 96: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	58, // 97: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	92, // 98: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	52, // 99: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	18, // 100: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
+	54, // 101: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
+	56, // 102: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
+	60, // 103: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	62, // 104: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	64, // 105: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	66, // 106: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	69, // 107: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	72, // 108: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	74, // 109: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	92, // 110: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	77, // 111: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	81, // 112: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	83, // 113: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	86, // 114: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	89, // 115: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	92, // 116: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	82, // [82:117] is the sub-list for method output_type
+	47, // [47:82] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -6791,14 +7052,14 @@ func file_dpmip_v1_dpmip_proto_init() {
 	if File_dpmip_v1_dpmip_proto != nil {
 		return
 	}
-	file_dpmip_v1_dpmip_proto_msgTypes[37].OneofWrappers = []any{}
+	file_dpmip_v1_dpmip_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   90,
+			NumMessages:   94,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -55,6 +55,9 @@ const (
 	// ManagementServiceListRoutersProcedure is the fully-qualified name of the ManagementService's
 	// ListRouters RPC.
 	ManagementServiceListRoutersProcedure = "/dpmip.v1.ManagementService/ListRouters"
+	// ManagementServiceListHostRoutesProcedure is the fully-qualified name of the ManagementService's
+	// ListHostRoutes RPC.
+	ManagementServiceListHostRoutesProcedure = "/dpmip.v1.ManagementService/ListHostRoutes"
 	// ManagementServiceListMovesProcedure is the fully-qualified name of the ManagementService's
 	// ListMoves RPC.
 	ManagementServiceListMovesProcedure = "/dpmip.v1.ManagementService/ListMoves"
@@ -142,6 +145,8 @@ type ManagementServiceClient interface {
 	GetBinding(context.Context, *connect.Request[v1.GetBindingRequest]) (*connect.Response[v1.GetBindingResponse], error)
 	ListHypervisors(context.Context, *connect.Request[v1.ListHypervisorsRequest]) (*connect.Response[v1.ListHypervisorsResponse], error)
 	ListRouters(context.Context, *connect.Request[v1.ListRoutersRequest]) (*connect.Response[v1.ListRoutersResponse], error)
+	// ListHostRoutes tells what the routers have reported: is an address's host route there, whose is it, since when.
+	ListHostRoutes(context.Context, *connect.Request[v1.ListHostRoutesRequest]) (*connect.Response[v1.ListHostRoutesResponse], error)
 	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
 	// WatchMove streams the move's record each time it changes, until it ends.
 	WatchMove(context.Context, *connect.Request[v1.WatchMoveRequest]) (*connect.ServerStreamForClient[v1.Move], error)
@@ -192,6 +197,12 @@ func NewManagementServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			httpClient,
 			baseURL+ManagementServiceListRoutersProcedure,
 			connect.WithSchema(managementServiceMethods.ByName("ListRouters")),
+			connect.WithClientOptions(opts...),
+		),
+		listHostRoutes: connect.NewClient[v1.ListHostRoutesRequest, v1.ListHostRoutesResponse](
+			httpClient,
+			baseURL+ManagementServiceListHostRoutesProcedure,
+			connect.WithSchema(managementServiceMethods.ByName("ListHostRoutes")),
 			connect.WithClientOptions(opts...),
 		),
 		listMoves: connect.NewClient[v1.ListMovesRequest, v1.ListMovesResponse](
@@ -275,6 +286,7 @@ type managementServiceClient struct {
 	getBinding         *connect.Client[v1.GetBindingRequest, v1.GetBindingResponse]
 	listHypervisors    *connect.Client[v1.ListHypervisorsRequest, v1.ListHypervisorsResponse]
 	listRouters        *connect.Client[v1.ListRoutersRequest, v1.ListRoutersResponse]
+	listHostRoutes     *connect.Client[v1.ListHostRoutesRequest, v1.ListHostRoutesResponse]
 	listMoves          *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
 	watchMove          *connect.Client[v1.WatchMoveRequest, v1.Move]
 	prepareMove        *connect.Client[v1.PrepareMoveRequest, v1.PrepareMoveResponse]
@@ -307,6 +319,11 @@ func (c *managementServiceClient) ListHypervisors(ctx context.Context, req *conn
 // ListRouters calls dpmip.v1.ManagementService.ListRouters.
 func (c *managementServiceClient) ListRouters(ctx context.Context, req *connect.Request[v1.ListRoutersRequest]) (*connect.Response[v1.ListRoutersResponse], error) {
 	return c.listRouters.CallUnary(ctx, req)
+}
+
+// ListHostRoutes calls dpmip.v1.ManagementService.ListHostRoutes.
+func (c *managementServiceClient) ListHostRoutes(ctx context.Context, req *connect.Request[v1.ListHostRoutesRequest]) (*connect.Response[v1.ListHostRoutesResponse], error) {
+	return c.listHostRoutes.CallUnary(ctx, req)
 }
 
 // ListMoves calls dpmip.v1.ManagementService.ListMoves.
@@ -375,6 +392,8 @@ type ManagementServiceHandler interface {
 	GetBinding(context.Context, *connect.Request[v1.GetBindingRequest]) (*connect.Response[v1.GetBindingResponse], error)
 	ListHypervisors(context.Context, *connect.Request[v1.ListHypervisorsRequest]) (*connect.Response[v1.ListHypervisorsResponse], error)
 	ListRouters(context.Context, *connect.Request[v1.ListRoutersRequest]) (*connect.Response[v1.ListRoutersResponse], error)
+	// ListHostRoutes tells what the routers have reported: is an address's host route there, whose is it, since when.
+	ListHostRoutes(context.Context, *connect.Request[v1.ListHostRoutesRequest]) (*connect.Response[v1.ListHostRoutesResponse], error)
 	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
 	// WatchMove streams the move's record each time it changes, until it ends.
 	WatchMove(context.Context, *connect.Request[v1.WatchMoveRequest], *connect.ServerStream[v1.Move]) error
@@ -421,6 +440,12 @@ func NewManagementServiceHandler(svc ManagementServiceHandler, opts ...connect.H
 		ManagementServiceListRoutersProcedure,
 		svc.ListRouters,
 		connect.WithSchema(managementServiceMethods.ByName("ListRouters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	managementServiceListHostRoutesHandler := connect.NewUnaryHandler(
+		ManagementServiceListHostRoutesProcedure,
+		svc.ListHostRoutes,
+		connect.WithSchema(managementServiceMethods.ByName("ListHostRoutes")),
 		connect.WithHandlerOptions(opts...),
 	)
 	managementServiceListMovesHandler := connect.NewUnaryHandler(
@@ -505,6 +530,8 @@ func NewManagementServiceHandler(svc ManagementServiceHandler, opts ...connect.H
 			managementServiceListHypervisorsHandler.ServeHTTP(w, r)
 		case ManagementServiceListRoutersProcedure:
 			managementServiceListRoutersHandler.ServeHTTP(w, r)
+		case ManagementServiceListHostRoutesProcedure:
+			managementServiceListHostRoutesHandler.ServeHTTP(w, r)
 		case ManagementServiceListMovesProcedure:
 			managementServiceListMovesHandler.ServeHTTP(w, r)
 		case ManagementServiceWatchMoveProcedure:
@@ -552,6 +579,10 @@ func (UnimplementedManagementServiceHandler) ListHypervisors(context.Context, *c
 
 func (UnimplementedManagementServiceHandler) ListRouters(context.Context, *connect.Request[v1.ListRoutersRequest]) (*connect.Response[v1.ListRoutersResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ManagementService.ListRouters is not implemented"))
+}
+
+func (UnimplementedManagementServiceHandler) ListHostRoutes(context.Context, *connect.Request[v1.ListHostRoutesRequest]) (*connect.Response[v1.ListHostRoutesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ManagementService.ListHostRoutes is not implemented"))
 }
 
 func (UnimplementedManagementServiceHandler) ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error) {
