@@ -208,7 +208,7 @@ func (d *Device) Close() error {
 	d.tasks.Wait()
 	for _, r := range []*runner{d.opener, d.fencer} {
 		if r != nil {
-			r.close()
+			errs = append(errs, r.close())
 		}
 	}
 	close(d.trapped)

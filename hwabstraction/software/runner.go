@@ -1,7 +1,11 @@
 package software
 
 import (
+	"encoding/binary"
+	"errors"
+	"os"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -16,19 +20,32 @@ const runnerQueue = 1024
 // and, where the agent may, at real-time priority: the moment of a switch must
 // not wait for whatever else keeps the processors busy. The thread's affinity is
 // the functions' to change.
+//
+// The thread waits in the kernel, for an eventfd: a write there has it run within
+// microseconds. Go's scheduler would need another thread first, of ordinary
+// priority, to see that there is something to do.
 type runner struct {
 	allowed unix.CPUSet // the processors that it started with
 	calls   chan func()
-	quit    chan struct{}
+	fd      int      // eventfd, for the thread
+	wake    *os.File // the same, for everybody else: safe against close
+	quit    atomic.Bool
 	done    chan struct{}
 }
 
 // startRunner starts the thread; it ends with close.
 func startRunner(ns *namespace) (*runner, error) {
-	r := &runner{calls: make(chan func(), runnerQueue), quit: make(chan struct{}), done: make(chan struct{})}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{calls: make(chan func(), runnerQueue), fd: fd, wake: os.NewFile(uintptr(fd), "runner"), done: make(chan struct{})}
 	started := make(chan error)
 	go r.run(ns, started)
-	return r, <-started
+	if err := <-started; err != nil {
+		return nil, errors.Join(err, r.wake.Close())
+	}
+	return r, nil
 }
 
 // run never unlocks its thread: it dies with the goroutine.
@@ -46,21 +63,35 @@ func (r *runner) run(ns *namespace, started chan<- error) {
 		}, 0)
 	}
 	started <- err
-	for err == nil {
+	count := make([]byte, 8)
+	for err == nil && !r.quit.Load() {
+		if _, rerr := unix.Read(r.fd, count); rerr != nil {
+			continue // interrupted
+		}
+		r.drain()
+	}
+}
+
+// drain runs what was posted.
+func (r *runner) drain() {
+	for {
 		select {
 		case f := <-r.calls:
 			f()
-		case <-r.quit:
+		default:
 			return
 		}
 	}
 }
+
+var one = binary.NativeEndian.AppendUint64(nil, 1)
 
 // post has f run after what was posted before, and does not wait for it. After
 // close it does nothing.
 func (r *runner) post(f func()) {
 	select {
 	case r.calls <- f:
+		_, _ = r.wake.Write(one) // fails only after close, when done tells it
 	case <-r.done:
 	}
 }
@@ -77,10 +108,12 @@ func (r *runner) do(f func() error) error {
 	}
 }
 
-// close ends the thread after the function that it runs. It is called once.
-func (r *runner) close() {
-	close(r.quit)
+// close ends the thread after the functions that wait. It is called once.
+func (r *runner) close() error {
+	r.quit.Store(true)
+	_, _ = r.wake.Write(one)
 	<-r.done
+	return r.wake.Close()
 }
 
 // onCPU ties the calling thread to a processor.

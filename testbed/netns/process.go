@@ -57,6 +57,42 @@ func (n *NS) Run(cmd *exec.Cmd) error {
 	return p.Wait()
 }
 
+// Renice gives every thread of the process a priority; those that they start
+// have it, too.
+func (p *Process) Renice(nice int) error {
+	dir := fmt.Sprintf("/proc/%d/task", p.PID())
+	for {
+		threads, err := os.ReadDir(dir)
+		if errors.Is(err, os.ErrNotExist) { // it has ended
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("netns: renice: %w", err)
+		}
+		changed := false
+		for _, e := range threads {
+			tid, err := strconv.Atoi(e.Name())
+			if err != nil {
+				return fmt.Errorf("netns: renice: thread %q: %w", e.Name(), err)
+			}
+			is, err := syscall.Getpriority(syscall.PRIO_PROCESS, tid) // as the kernel tells it: 20 - nice
+			if errors.Is(err, syscall.ESRCH) || err == nil && 20-is == nice {
+				continue
+			}
+			if err == nil {
+				err = syscall.Setpriority(syscall.PRIO_PROCESS, tid, nice)
+			}
+			if err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("netns: renice %s: %w", p.ns, err)
+			}
+			changed = true
+		}
+		if !changed { // one that was seen for the first time may have started another
+			return nil
+		}
+	}
+}
+
 // PID is the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

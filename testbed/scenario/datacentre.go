@@ -242,9 +242,14 @@ func (d *DataCentre) Restart(node string) (err error) {
 	}
 	cmd := exec.Command(bin, "--config", x.config)
 	cmd.Stdout, cmd.Stderr = x.log, x.log
-	x.process, err = d.Lab.Node(node).NS.Start(cmd)
-	return err
+	if x.process, err = d.Lab.Node(node).NS.Start(cmd); err != nil || x.program != "dpmip-agent" {
+		return err
+	}
+	return x.process.Renice(agentNice)
 }
+
+// agentNice is the priority that the packages' unit gives an agent.
+const agentNice = -10
 
 // Kill ends the program of a node by SIGKILL.
 func (d *DataCentre) Kill(node string) error { return d.daemons[node].process.Kill() }

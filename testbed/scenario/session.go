@@ -18,6 +18,7 @@ type session struct {
 	streams []*traffic.Stream
 	big     []*traffic.Stream
 	groups  []*traffic.TCPGroup
+	sparse  bool // fewer datagrams than asked for: a silence of theirs means nothing
 }
 
 // Ports of the lab's traffic.
@@ -40,7 +41,7 @@ const (
 // openSession starts traffic between the mover and the peer; index makes ports
 // and stream numbers unique in a run.
 func openSession(ctx context.Context, r *run, peer string, index, pps, connections int) (*session, error) {
-	s := &session{peer: peer, within: r.o.slow(5 * time.Second)}
+	s := &session{peer: peer, within: r.o.slow(5 * time.Second), sparse: pps < r.o.PPS}
 	fams := r.o.families()
 	for i, fam := range fams {
 		off := uint16(index*len(fams) + i)
@@ -156,7 +157,7 @@ func (s *session) add(m *result.Move, from, to mark) {
 		m.UDP.Lost += f.Lost
 		m.UDP.Duplicated += f.Duplicated
 		m.UDP.Reordered += f.Reordered
-		if i >= len(s.streams) { // too few for a silence to mean anything
+		if s.sparse || i >= len(s.streams) { // too few for a silence to mean anything
 			continue
 		}
 		for _, d := range []traffic.Flow{r.AToB, r.BToA} {

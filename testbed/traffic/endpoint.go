@@ -41,6 +41,7 @@ func udpSocket(ns *netns.NS, local, remote netip.AddrPort) (fd int, err error) {
 	for _, step := range []func() error{
 		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize) },
 		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize) },
+		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) },
 		func() error { return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tick) },
 		func() error { return unix.Bind(fd, sockaddr(local)) },
 		func() error { return unix.Connect(fd, sockaddr(remote)) },

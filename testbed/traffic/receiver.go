@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/dpmip/dpmip/testbed/clock"
 )
 
 // receiveTick bounds how long a receiver takes to notice that it shall end.
@@ -29,13 +27,12 @@ type receiver struct {
 
 // run receives until done is closed.
 func (r *receiver) run(done <-chan struct{}) {
-	buf := make([]byte, 65536)
+	in := stamped{fd: r.fd, buf: make([]byte, 65536)}
 	for {
-		n, err := unix.Read(r.fd, buf)
-		at := clock.Now()
+		b, at, err := in.read()
 		switch {
-		case err == nil && n > 0:
-			r.take(buf[:n], at)
+		case err == nil && len(b) > 0:
+			r.take(b, at)
 			continue
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), err == nil:
 		default:
