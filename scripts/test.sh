@@ -29,6 +29,7 @@ if [ "${1:-}" = long ]; then
 	step "simulator, long" go test ./testbed/sim -run TestSchedules -count 1 -timeout 0 -seeds 20000
 	step "faults, programs dead for minutes" go test ./testbed/faults -count 1 -timeout 90m -args -long
 	step "FRR, long" go test ./testbed/peers/frr -count 1 -timeout 30m -args -long
+	step "two data centres, long" go test ./testbed/sites -count 1 -timeout 30m -args -long
 	step "fuzzing, long" sh scripts/fuzz.sh 60s
 else
 	step "build" make --no-print-directory build

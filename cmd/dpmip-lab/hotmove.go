@@ -25,7 +25,7 @@ func textVar[T interface {
 type runner func(context.Context, scenario.Options) (*scenario.Report, error)
 
 // scenarioCommand is a command that runs a scenario; all have the same flags.
-func scenarioCommand(use, short string, run runner, o scenario.Options) *cobra.Command {
+func scenarioCommand(use, short string, run runner, o scenario.Options, more ...func(*cobra.Command, *scenario.Options)) *cobra.Command {
 	jsonFile := ""
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
@@ -60,6 +60,9 @@ func scenarioCommand(use, short string, run runner, o scenario.Options) *cobra.C
 	f.StringVar(&o.Attach, "attach", "", "tcx or cls_bpf; empty: as the kernel has it")
 	f.StringVar(&o.Backend, "backend", "software", "of the agents: software or switchdev")
 	f.IntVar(&o.Slow, "slow", 1, "how many times slower this machine is, where it is emulated: waits are longer, and times are not judged")
+	for _, add := range more {
+		add(c, &o)
+	}
 	return c
 }
 

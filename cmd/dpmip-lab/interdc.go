@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/dpmip/dpmip/testbed/scenario"
@@ -9,6 +11,11 @@ import (
 // interDC is `run inter-dc`.
 func interDC() *cobra.Command {
 	o := scenario.Defaults()
-	o.Moves, o.Capture = 2, false
-	return scenarioCommand("inter-dc", "move a VM between two data centres and back, and prove where its traffic enters", scenario.InterDC, o)
+	o.Moves = 2
+	return scenarioCommand("inter-dc", "move a VM between two data centres and back, and prove where its traffic enters", scenario.InterDC, o, faultFlag)
+}
+
+// faultFlag is the flag of a scenario that can have a fault.
+func faultFlag(c *cobra.Command, o *scenario.Options) {
+	c.Flags().StringVar(&o.Fault, "fault", "", strings.Join(scenario.FaultNames(), " or ")+"; empty: none")
 }

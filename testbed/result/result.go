@@ -10,10 +10,22 @@ import (
 
 // Run is one run of a scenario.
 type Run struct {
-	Scenario string  `json:"scenario"`
-	Seed     uint64  `json:"seed"`
-	Moves    []Move  `json:"moves"`
-	Summary  Summary `json:"summary"`
+	Scenario string `json:"scenario"`
+	Seed     uint64 `json:"seed"`
+	Moves    []Move `json:"moves"`
+	// Windows are stretches of time in which something else than a move was done
+	// to the network.
+	Windows []Window `json:"windows,omitempty"`
+	Summary Summary  `json:"summary"`
+}
+
+// Window is what the endpoints counted between two moments.
+type Window struct {
+	Name     string `json:"name"`
+	Length   Millis `json:"length_ms"`
+	UDP      UDP    `json:"udp"`
+	Blackout Millis `json:"blackout_ms"` // largest silence of a stream, either way
+	TCP      TCP    `json:"tcp"`
 }
 
 // Move is one move of one VM.

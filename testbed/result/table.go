@@ -21,10 +21,30 @@ func (r *Run) WriteTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("result: %w", err)
 	}
+	if err := r.writeWindows(w); err != nil {
+		return err
+	}
 	s := r.Summary
 	_, err := fmt.Fprintf(w, "%d moves: %d lost, %d duplicated, %d of %d connections survived, blackout p50 %s p99 %s\n",
 		s.Moves, s.Lost, s.Duplicated, s.Survived, s.Connections, s.P50Blackout, s.P99Blackout)
 	return err
+}
+
+// writeWindows prints a line per window.
+func (r *Run) writeWindows(w io.Writer) error {
+	if len(r.Windows) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "WINDOW\tLENGTH\tSENT\tLOST\tDUP\tREORD\tSILENT\tTCP\tRTO\tSTALL")
+	for _, x := range r.Windows {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d/%d\t%d\t%s\n", x.Name, x.Length, x.UDP.Sent, x.UDP.Lost, x.UDP.Duplicated, x.UDP.Reordered,
+			x.Blackout, x.TCP.Survived, x.TCP.Connections, x.TCP.Timeouts, x.TCP.MaxStall)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("result: %w", err)
+	}
+	return nil
 }
 
 // optional shows a figure that may not have been taken.

@@ -24,6 +24,9 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 		rep.Moves = append(rep.Moves, *x)
 	}
 	rep.Summarise()
+	for _, w := range r.windows {
+		rep.Windows = append(rep.Windows, r.measured(w))
+	}
 	rep.Problems = append(r.problems, Problems(rep.Run)...)
 	for _, m := range r.moves {
 		rep.Problems = append(rep.Problems, r.problemsOf(m)...)
@@ -31,6 +34,8 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	if r.o.Slow > 1 {
 		rep.Problems = slices.DeleteFunc(rep.Problems, func(p string) bool { return !inTime(p) })
 	}
+	rep.Problems = append(rep.Problems, r.problemsOfWindows(rep.Windows)...)
+	rep.Problems = r.unforgiven(rep.Problems)
 	drops, err := r.dc.Lab.Drops()
 	if err != nil {
 		return nil, err

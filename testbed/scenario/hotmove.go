@@ -42,6 +42,7 @@ type run struct {
 	sessions map[string]*session
 	order    []string // of sessions, as opened
 	moves    []*move
+	windows  []*window
 	links    *links // captures; nil = none
 	drops    uint64 // of the machine, when the run began
 	spoil    *sabotage
@@ -147,9 +148,17 @@ func (r *run) all(ctx context.Context) (err error) {
 		}
 	}
 	for _, h := range hops {
+		if r.o.between != nil {
+			if err := r.o.between(r, ctx, h); err != nil {
+				return err
+			}
+		}
 		if err := r.move(ctx, h.from, h.to); err != nil {
 			return err
 		}
+	}
+	if r.o.between != nil {
+		return r.o.between(r, ctx, hop{from: r.at})
 	}
 	return nil
 }

@@ -30,9 +30,18 @@ func InterDC(ctx context.Context, o Options) (*Report, error) {
 
 // InterDCIn is InterDC in data centres that are up, and stay up.
 func InterDCIn(ctx context.Context, t *TwoSites, o Options) (*Report, error) {
+	if err := t.fabric.settled(ctx); err != nil {
+		return nil, err
+	}
 	o.scenario, o.two, o.ring = nameInterDC, t, []string{topology.HVA, topology.HVC}
-	if o.steps == nil {
-		o.steps = interDCSteps
+	o.steps = interDCSteps
+	for _, f := range faults {
+		if f.name != o.Fault {
+			continue
+		}
+		if o.between = f.between; f.steps != nil {
+			o.steps = f.steps
+		}
 	}
 	return HotMoveIn(ctx, t.DataCentre, o)
 }

@@ -32,7 +32,7 @@ func borderTables(p *topology.Plan, r topology.Router) string {
 	var b strings.Builder
 	own, _ := p.LinksOf(r.Name)
 	out := own[slices.IndexFunc(own, func(e topology.LinkEnd) bool { return e.Name == topology.OutPort })]
-	listen := append([]netip.Addr{out.Addr.V6.Addr(), out.Addr.V4.Addr()}, r.Locator.Both()...)
+	listen := r.Locator.Both() // the provider is called, it need not call
 	fmt.Fprintf(&b, `
 [bgp]
 asn               = %d

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +25,7 @@ type fabric struct {
 	frr     map[string]*frr.Router
 	birds   map[string]*bird.Router
 	clients map[string]dpmipv1connect.RouterServiceClient
+	last    string // what was missing last before the routing had settled
 }
 
 // TwoSites is a pair of data centres that are up; see topology.InterDC.
@@ -43,6 +43,9 @@ func StartTwoSites(ctx context.Context, s Settings) (*TwoSites, error) {
 	begin := clock.Now()
 	plan := topology.InterDC()
 	f := &fabric{frr: map[string]*frr.Router{}, birds: map[string]*bird.Router{}, clients: map[string]dpmipv1connect.RouterServiceClient{}}
+	if s.Prefix == "" {
+		s.Prefix = "sites"
+	}
 	s.plan, s.fabric = &plan, f.start
 	s.roles = func(r topology.Router) (top, tables string) {
 		if r.Role == "border" {
@@ -118,56 +121,103 @@ func (f *fabric) edge(node, rules string) error {
 	return nil
 }
 
-// settlePatience is how long the routing may take to settle.
-const settlePatience = 30 * time.Second
+// settlePatience is how long the routing may take to settle. After a partition
+// FRR 8.4's ospfd may need 25 s until a router has all external routes again.
+const settlePatience = time.Minute
+
+// routed waits for what settled waits for, but for the BGP sessions.
+func (f *fabric) routed(ctx context.Context) error {
+	return f.await(ctx, func() (string, error) { return f.unrouted(), nil })
+}
 
 // settled waits until every router has a way to every locator, to the
 // management node and out, until all BGP sessions are up, and until the provider
 // and the third site know where the VMs are at home.
 func (f *fabric) settled(ctx context.Context) error {
+	return f.await(ctx, func() (string, error) { return f.unsettled(ctx) })
+}
+
+// inside waits until a router has a way to every locator and to the management
+// node.
+func (f *fabric) inside(ctx context.Context, node string) error {
+	return f.await(ctx, func() (string, error) { return f.lostAt(node), nil })
+}
+
+func (f *fabric) await(ctx context.Context, missing func() (string, error)) error {
 	deadline := clock.Now() + settlePatience
 	for {
-		missing, err := f.unsettled(ctx)
-		if err != nil || missing == "" {
+		what, err := missing()
+		if err != nil || what == "" {
 			return err
 		}
+		f.last = what
 		if clock.Now() > deadline {
-			return fmt.Errorf("scenario: the routing has not settled after %v: %s", settlePatience, missing)
+			return fmt.Errorf("scenario: the routing has not settled after %v: %s", settlePatience, what)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("scenario: the routing has not settled: %s: %w", missing, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+			return fmt.Errorf("scenario: the routing has not settled: %s: %w", what, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// unsettled names something that is missing; "" = nothing.
-func (f *fabric) unsettled(ctx context.Context) (string, error) {
+// lostAt names a place of the operator's own to which a router has no way, or
+// only the way out; "" = none.
+func (f *fabric) lostAt(node string) string {
 	p := &f.dc.Lab.Plan
-	targets := append(p.Mgmt.Both(), p.CN.Both()...)
-	for _, h := range p.Hypervisors {
-		targets = append(targets, h.Locator.Both()...)
+	own := p.Mgmt.Both()
+	for i := range p.Hypervisors {
+		own = append(own, p.Hypervisors[i].Locator.Both()...)
 	}
 	for _, r := range p.Routers {
-		targets = append(targets, r.Locator.Both()...)
+		own = append(own, r.Locator.Both()...)
 	}
+	for _, a := range own {
+		if x, err := f.lookup(node, a); err != nil || x.Prefix.Bits() == 0 {
+			return fmt.Sprintf("%s has no way to %s", node, a)
+		}
+	}
+	return ""
+}
+
+// lost is lostAt of all routers, and of the way out.
+func (f *fabric) lost(p *topology.Plan) string {
 	for _, r := range p.Routers {
-		for _, a := range targets {
-			if _, err := f.dc.Lab.Node(r.Name).NS.Netlink().RouteGet(net.IP(a.AsSlice())); err != nil {
-				return fmt.Sprintf("%s has no way to %s", r.Name, a), nil
+		if what := f.lostAt(r.Name); what != "" {
+			return what
+		}
+		for _, a := range p.CN.Both() {
+			if _, err := f.lookup(r.Name, a); err != nil {
+				return fmt.Sprintf("%s has no way out to %s", r.Name, a)
 			}
 		}
+	}
+	return ""
+}
+
+// unrouted names something that is missing in a kernel's table; "" = nothing.
+func (f *fabric) unrouted() string {
+	p := &f.dc.Lab.Plan
+	if what := f.lost(p); what != "" {
+		return what
 	}
 	for _, node := range []string{topology.Provider, topology.Third} {
 		for _, v := range p.VMs[:3] {
 			for _, a := range v.Addr.Both() {
-				r, err := f.lookup(node, a)
-				if err != nil || r.Prefix.Bits() == 0 {
-					return fmt.Sprintf("%s does not know where %s is at home", node, a), nil
+				if r, err := f.lookup(node, a); err != nil || r.Prefix.Bits() == 0 {
+					return fmt.Sprintf("%s does not know where %s is at home", node, a)
 				}
 			}
 		}
+	}
+	return ""
+}
+
+// unsettled names something that is missing; "" = nothing.
+func (f *fabric) unsettled(ctx context.Context) (string, error) {
+	if what := f.unrouted(); what != "" {
+		return what, nil
 	}
 	return f.sessionsDown(ctx)
 }

@@ -12,16 +12,25 @@ import (
 // What follows is the configuration of the two data centres' FRRs; docs/fabric.md
 // shows it. One IGP spans both and the link between them.
 
+// ownNexthops gives each route of zebra's its own next hops. FRR 8.4 otherwise
+// deletes a nexthop object of the kernel that routes still use, when SPF runs
+// follow each other (a link that comes back): the kernel then drops all of them
+// without a word, and zebra believes them to be there.
+const ownNexthops = `no zebra nexthop kernel enable
+`
+
 // ospfLink is a link to another router; %s is its name.
 const ospfLink = `interface %s
  ipv6 ospf6 area 0
  ipv6 ospf6 network point-to-point
  ipv6 ospf6 hello-interval 1
  ipv6 ospf6 dead-interval 4
+ ipv6 ospf6 retransmit-interval 1
  ip ospf area 0
  ip ospf network point-to-point
  ip ospf hello-interval 1
  ip ospf dead-interval 4
+ ip ospf retransmit-interval 1
 exit
 `
 
@@ -51,10 +60,10 @@ exit
 
 // ospfWayOut is the borders': the way to everything else.
 const ospfWayOut = `router ospf6
- default-information originate always
+ default-information originate
 exit
 router ospf
- default-information originate always
+ default-information originate
 exit
 `
 
@@ -103,6 +112,7 @@ func hostLists(ranges []netip.Prefix) string {
 func frrConfig(p *topology.Plan, r topology.Router) string {
 	var b strings.Builder
 	var hypervisors []string
+	b.WriteString(ownNexthops)
 	own, other := p.LinksOf(r.Name)
 	fmt.Fprintf(&b, ospfStub, "lo")
 	for i, e := range own {
@@ -121,8 +131,9 @@ func frrConfig(p *topology.Plan, r topology.Router) string {
 	case "border":
 		b.WriteString(ospfWayOut + hostLists(vmRanges(p)))
 	case "tor":
+		// The lists first: FRR applies a changed list only 5 s later.
+		b.WriteString(aggregateLists(p, r.Name) + ospfAggregates)
 		b.WriteString(torFragment(p, hypervisors).Fragment())
-		b.WriteString(ospfAggregates + aggregateLists(p, r.Name))
 	default:
 		b.WriteString(hostLists(vmRanges(p)))
 	}

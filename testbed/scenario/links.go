@@ -21,6 +21,7 @@ type links struct {
 	cards map[string][]byte // MAC of each hypervisor's fabric port
 	found map[*move]*sightings
 	extra capture.Findings // added headers, all links
+	loops loops
 }
 
 // startLinks records every link, from one of its ends: a frame is seen once.
@@ -32,7 +33,7 @@ func (r *run) startLinks() error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("scenario: %w", err)
 	}
-	r.links = &links{r: r, cards: map[string][]byte{}, found: map[*move]*sightings{}}
+	r.links = &links{r: r, cards: map[string][]byte{}, found: map[*move]*sightings{}, loops: loops{seen: map[crossing]int{}}}
 	for _, h := range r.dc.Lab.Plan.Hypervisors {
 		l, err := r.dc.Lab.Node(h.Name).NS.Link(topology.FabricPort)
 		if err != nil {
@@ -67,21 +68,25 @@ func (r *run) stopLinks() error {
 		return err
 	}
 	for i, c := range r.links.caps {
-		if err := c.Each(r.links.seen(r.dc.Lab.Plan.Links[i])); err != nil {
+		if err := c.Each(r.links.seen(i, r.dc.Lab.Plan.Links[i])); err != nil {
 			return err
 		}
 	}
 	if x := r.links.extra; x.Broken > 0 {
 		r.problem("%d of %d frames have an added header: %v", x.Broken, x.Checked, x.First)
 	}
+	r.judgeLoops(&r.links.loops)
 	return nil
 }
 
 // seen looks at one frame of a link.
-func (l *links) seen(link topology.Link) func(capture.Frame) error {
+func (l *links) seen(i int, link topology.Link) func(capture.Frame) error {
 	hv, access := link.B.Node, link.B.Name == topology.FabricPort && l.cards[link.B.Node] != nil
 	return func(f capture.Frame) error {
 		l.extra.Checked++
+		if l.r.o.two != nil {
+			l.loops.see(i, f)
+		}
 		if f.Extra != "" && !ours(f) {
 			note(&l.extra, f)
 		}

@@ -45,6 +45,8 @@ type move struct {
 	lost               selector.Lost // at ports where the VM was not
 	counted            counts        // by the source's redirect
 	newcomers          *newcomers
+	expired            uint64 // packets whose hop limit had run out when the IGP froze
+	outage             bool   // the network was cut on purpose meanwhile
 }
 
 func (m *move) String() string { return fmt.Sprintf("move %d (%s -> %s)", m.n, m.from, m.to) }
@@ -88,10 +90,21 @@ func (r *run) move(ctx context.Context, from, to string) error {
 		return err
 	}
 	m.start = r.mark()
-	for _, s := range r.spoil.order(r.o.order()) {
-		if err := s.do(r, ctx, m); err != nil {
-			return err
+	steps := func() error {
+		for _, s := range r.spoil.order(r.o.order()) {
+			if err := s.do(r, ctx, m); err != nil {
+				return err
+			}
 		}
+		return nil
+	}
+	if r.o.Fault != "" {
+		err = r.dropping(steps)
+	} else {
+		err = steps()
+	}
+	if err != nil {
+		return err
 	}
 	m.end, m.ended = r.mark(), clock.Now()
 	after, err := r.dc.Lab.Switch.LostAtPorts(mover)

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -35,6 +36,7 @@ type Options struct {
 	Pcap      string // directory for captures; "" = the run's own, gone with it
 	Capture   bool   // record every fabric link and check what is on it
 	Sabotage  string // "" = none
+	Fault     string // between two data centres; "" = none
 	Attach    string // how eBPF programs are attached: "", "tcx" or "cls_bpf"
 	Backend   string // of the agents: "" or "software", "switchdev"
 	// Slow is how many times slower the machine is than one of metal, an emulated
@@ -45,11 +47,12 @@ type Options struct {
 	Bin string    // directory of the programs
 	Out io.Writer // the timeline, as it happens
 
-	scenario string    // name in the result; "" = hot-move
-	steps    []step    // of a move; nil = the usual ones
-	ring     []string  // hypervisors, the way round; nil = A, B, C
-	two      *TwoSites // where the run is in two data centres
-	named    *named    // where connections are opened by name
+	scenario string                                 // name in the result; "" = hot-move
+	steps    []step                                 // of a move; nil = the usual ones
+	ring     []string                               // hypervisors, the way round; nil = A, B, C
+	two      *TwoSites                              // where the run is in two data centres
+	named    *named                                 // where connections are opened by name
+	between  func(*run, context.Context, hop) error // done before each move; nil = nothing
 }
 
 // Defaults is a translated move with kept IPv6 addresses.
@@ -71,6 +74,7 @@ func (o *Options) Validate() error {
 	}{
 		{"family", o.Family, []string{"4", "6", "dual"}},
 		{"peer", o.Peer, []string{PeerOutside, PeerSource, PeerDestination, PeerThird}},
+		{"fault", o.Fault, append([]string{""}, FaultNames()...)},
 		{"attach", o.Attach, []string{"", "tcx", "cls_bpf"}},
 		{"backend", o.Backend, []string{"", "software", "switchdev"}},
 		{"sabotage", o.Sabotage, append([]string{""}, sabotageNames()...)},

@@ -28,6 +28,7 @@ const (
 	portBig    = 7300 // fragmented datagrams
 	portFromVM = 7400 // connections that the VM opens
 	portIdle   = 7500 // connections that are used only after a move
+	portNAT    = 7600 // connections through a NAT box
 	portNew    = 8000 // new connections: the first of portsNew
 	portsNew   = 10000
 )

@@ -203,6 +203,32 @@ func (r *Router) Stop(d Daemon) error { return r.procs[d].Stop() }
 // Kill is a daemon's crash; Restart may follow.
 func (r *Router) Kill(d Daemon) error { return r.procs[d].Kill() }
 
+// Freeze makes a daemon stand still, as one that gets no CPU; Thaw lets it go
+// on.
+func (r *Router) Freeze(d Daemon) error { return r.procs[d].Freeze() }
+
+// Thaw lets a frozen daemon go on.
+func (r *Router) Thaw(d Daemon) error { return r.procs[d].Signal(syscall.SIGCONT) }
+
+// KillAll is the crash of every daemon; StartAgain may follow.
+func (r *Router) KillAll() error {
+	var errs []error
+	for _, d := range r.daemons {
+		errs = append(errs, r.Kill(d))
+	}
+	return errors.Join(errs...)
+}
+
+// StartAgain starts every daemon after KillAll, with all that was applied.
+func (r *Router) StartAgain() error {
+	for _, d := range r.daemons {
+		if err := r.Run(d); err != nil {
+			return err
+		}
+	}
+	return r.load(r.config)
+}
+
 // vtysh runs FRR's shell, whose sockets are files and need no namespace.
 func (r *Router) vtysh(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), StartTimeout)

@@ -1,0 +1,55 @@
+package sites
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/dpmip/dpmip/testbed/netns"
+)
+
+var (
+	long   = flag.Bool("long", false, "every fault with every redirect, and 100 moves in a row")
+	binDir = flag.String("bin", "", "directory of the programs; empty: build them")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sites:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// run removes what a killed run left behind, and builds the programs.
+func run(m *testing.M) (int, error) {
+	if os.Geteuid() != 0 {
+		return 0, fmt.Errorf("network namespaces need root")
+	}
+	if _, err := netns.Sweep("", "sites-"); err != nil {
+		return 0, err
+	}
+	if *binDir != "" {
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "dpmip-sites-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	args := []string{"build", "-o", dir + "/"}
+	for _, p := range []string{"dpmip-agent", "dpmip-mgmt", "dpmip-router"} {
+		args = append(args, "github.com/dpmip/dpmip/cmd/"+p)
+	}
+	build := exec.Command("go", args...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	*binDir = dir
+	return m.Run(), nil
+}

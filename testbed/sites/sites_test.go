@@ -1,0 +1,98 @@
+package sites
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/testbed/scenario"
+)
+
+// cell is one run in the two data centres.
+type cell struct {
+	name string
+	long bool // only with -long
+	with func(*scenario.Options)
+}
+
+// cells are run one after the other; those after which the routing is unsettled
+// for a while come last.
+var cells = []cell{
+	{"translated", false, func(o *scenario.Options) {}},
+	{"routed", false, func(o *scenario.Options) { o.Redirect = mobility.RedirectRouted }},
+	{"routed, IGP frozen", false, func(o *scenario.Options) {
+		o.Redirect, o.Fault, o.PPS = mobility.RedirectRouted, scenario.FaultIGPFrozen, 2500 // each way and family: 5000 to the VM
+	}},
+	{"routed, border dies", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultBorderDead }},
+	{"translated, border dies", true, func(o *scenario.Options) { o.Fault = scenario.FaultBorderDead }},
+	{"translated, link cut", false, func(o *scenario.Options) { o.Fault = scenario.FaultLinkCut }},
+	{"routed, link cut", true, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultLinkCut }},
+	{"routed, 100 moves at 5000 packets a second", true, func(o *scenario.Options) {
+		o.Redirect, o.Moves, o.PPS, o.TCP, o.Capture, o.Family = mobility.RedirectRouted, 100, 5000, 16, false, "6"
+	}},
+}
+
+// TestBetweenTwoSites brings the data centres up once and runs every cell.
+func TestBetweenTwoSites(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	out := log{t}
+	sites, err := scenario.StartTwoSites(ctx, scenario.Settings{Bin: *binDir, Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sites.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("up after %v", sites.Up.Round(time.Millisecond))
+	t.Run("behind NAT", func(t *testing.T) {
+		o := scenario.Defaults()
+		o.Out = log{t}
+		problems, err := scenario.BehindNATIn(ctx, sites, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			t.Error(p)
+		}
+	})
+	for _, c := range cells {
+		if c.long && !*long {
+			continue
+		}
+		ok := t.Run(c.name, func(t *testing.T) {
+			out.T = t
+			o := scenario.Defaults()
+			o.Family, o.Moves, o.Bin, o.Out, o.PPS = "dual", 2, *binDir, out, 500
+			c.with(&o)
+			rep, err := scenario.InterDCIn(ctx, sites, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var table strings.Builder
+			if err := rep.WriteTable(&table); err != nil {
+				t.Error(err)
+			}
+			t.Logf("\n%s", table.String())
+			for _, p := range rep.Problems {
+				t.Error(p)
+			}
+		})
+		if !ok {
+			t.FailNow() // the next cell would begin from an unknown state
+		}
+	}
+}
+
+// log writes lines to a test's log.
+type log struct{ *testing.T }
+
+func (l log) Write(b []byte) (int, error) {
+	l.Helper()
+	l.Logf("%s", b)
+	return len(b), nil
+}
