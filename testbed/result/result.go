@@ -16,7 +16,14 @@ type Run struct {
 	// Windows are stretches of time in which something else than a move was done
 	// to the network.
 	Windows []Window `json:"windows,omitempty"`
+	Loops   *Loops   `json:"loops,omitempty"` // nil where nobody looked
 	Summary Summary  `json:"summary"`
+}
+
+// Loops are the datagrams that went in a circle, as captures saw them.
+type Loops struct {
+	Datagrams int `json:"datagrams"`
+	Most      int `json:"most"` // times that one of them passed the same link
 }
 
 // Window is what the endpoints counted between two moments.

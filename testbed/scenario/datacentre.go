@@ -35,6 +35,10 @@ type Settings struct {
 	Extra    map[string]string // lines added to a node's agent configuration
 	Underlay int               // family of the only locators: 4 signals over UDP 5436; 0 = both, signalling over protocol 135
 
+	// NoRules: between two sites, spines and borders announce every host route into
+	// the IGP, and all routers take them from it. A run that must fail.
+	NoRules bool
+
 	plan   *topology.Plan                             // nil = the standard one
 	fabric func(context.Context, *DataCentre) error   // what else runs, before the programs; nil = nothing
 	roles  func(topology.Router) (top, tables string) // lines added to a router's configuration; nil = none

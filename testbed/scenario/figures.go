@@ -24,6 +24,7 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 		rep.Moves = append(rep.Moves, *x)
 	}
 	rep.Summarise()
+	rep.Loops = r.circles
 	for _, w := range r.windows {
 		rep.Windows = append(rep.Windows, r.measured(w))
 	}

@@ -43,8 +43,9 @@ type run struct {
 	order    []string // of sessions, as opened
 	moves    []*move
 	windows  []*window
-	links    *links // captures; nil = none
-	drops    uint64 // of the machine, when the run began
+	circles  *result.Loops // nil = nobody looked
+	links    *links        // captures; nil = none
+	drops    uint64        // of the machine, when the run began
 	spoil    *sabotage
 	sleepers []*sleeper
 	undo     []func() error

@@ -99,7 +99,11 @@ func (f *fabric) startAll(p *topology.Plan) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(p.Routers))
 	for i, r := range p.Routers {
-		wg.Go(func() { errs[i] = f.frr[r.Name].Start(frrConfig(p, r)) })
+		config := frrConfig(p, r)
+		if f.dc.set.NoRules {
+			config = frrWithoutRules(p, r)
+		}
+		wg.Go(func() { errs[i] = f.frr[r.Name].Start(config) })
 	}
 	var birds []error
 	for _, x := range f.birds {

@@ -108,6 +108,12 @@ func hostLists(ranges []netip.Prefix) string {
 	return b.String()
 }
 
+// frrWithoutRules lets spines and borders tell of all host routes, and every
+// router take them from the others.
+func frrWithoutRules(p *topology.Plan, r topology.Router) string {
+	return strings.TrimSuffix(frrConfig(p, r), toldHosts) + torFragment(p, nil).Fragment()
+}
+
 // frrConfig is what the FRR of a router of the plan runs.
 func frrConfig(p *topology.Plan, r topology.Router) string {
 	var b strings.Builder

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dpmip/dpmip/testbed/capture"
 	"github.com/dpmip/dpmip/testbed/peers/frr"
+	"github.com/dpmip/dpmip/testbed/result"
 	"github.com/dpmip/dpmip/testbed/topology"
 )
 
@@ -152,6 +153,7 @@ func (r *run) judgeLoops(l *loops) {
 	if r.o.two == nil {
 		return
 	}
+	r.circles = &result.Loops{Datagrams: l.hit, Most: l.most}
 	fmt.Fprintf(r.o.Out, "%d datagrams went in a circle, at most %d times over one link\n", l.hit, l.most)
 	if l.hit > 0 && (r.o.Fault == "" || r.o.Fault == FaultIGPFrozen) {
 		r.problem("%d datagrams went in a circle, one of them %d times over the same link", l.hit, l.most)

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +96,35 @@ func (l log) Write(b []byte) (int, error) {
 	l.Helper()
 	l.Logf("%s", b)
 	return len(b), nil
+}
+
+// TestWithoutTheRules: where spines and borders announce every host route, and
+// all routers take them from the IGP, a late IGP leads packets in circles. It shows that the cell
+// with the frozen IGP can fail, and how.
+func TestWithoutTheRules(t *testing.T) {
+	if !*long {
+		t.Log("only the control of a cell: run with -long")
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	sites, err := scenario.StartTwoSites(ctx, scenario.Settings{Bin: *binDir, Seed: 1, NoRules: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sites.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o := scenario.Defaults()
+	o.Family, o.Moves, o.Out, o.PPS, o.Redirect, o.Fault = "dual", 2, log{t}, 1000, mobility.RedirectRouted, scenario.FaultIGPFrozen
+	rep, err := scenario.InterDCIn(ctx, sites, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d problems, the first: %.3q", len(rep.Problems), rep.Problems[:min(3, len(rep.Problems))])
+	if !slices.ContainsFunc(rep.Problems, func(p string) bool { return strings.Contains(p, "circle") || strings.Contains(p, "lost") }) {
+		t.Error("nothing was lost and nothing went in a circle")
+	}
 }
