@@ -19,7 +19,8 @@ type batch struct {
 	dst     map[addr16]*pending
 	order   []addr16
 	routes  []rtMessage
-	routeOf []int // result of each message; -1 = of none
+	routeOf []int                // result of each message; -1 = of none
+	gone    map[int]*kernelRoute // what a message deletes
 	retired []retired
 	stale   []uint32 // counters to set to zero before the index names their rules
 	zones   zoneChange
@@ -97,7 +98,7 @@ func order(changes []hwabstraction.Change) (first, second []int) {
 func (b *batch) change(i int, c hwabstraction.Change) {
 	r := &b.results[i]
 	if c.Delete {
-		r.Err = b.remove(c.ID, c.Stamp)
+		r.Err = b.remove(i, c.ID, c.Stamp)
 		return
 	}
 	if c.Rule == nil {
@@ -131,7 +132,7 @@ func (b *batch) put(i int, rule hwabstraction.Rule) (hwabstraction.Placement, er
 	return hwabstraction.PlacementNone, fmt.Errorf("%w: %T", hwabstraction.ErrNotSupported, rule)
 }
 
-func (b *batch) remove(id hwabstraction.RuleID, s hwabstraction.Stamp) error {
+func (b *batch) remove(i int, id hwabstraction.RuleID, s hwabstraction.Stamp) error {
 	switch id.Kind {
 	case hwabstraction.KindRedirect, hwabstraction.KindDeliver:
 		return b.removeIndexed(id, s)
@@ -140,7 +141,7 @@ func (b *batch) remove(id hwabstraction.RuleID, s hwabstraction.Stamp) error {
 	case hwabstraction.KindTrap:
 		return b.removeTrap(id, s)
 	case hwabstraction.KindHostRoute, hwabstraction.KindUnreachable:
-		return b.removeKernelRoute(id, s)
+		return b.removeKernelRoute(i, id, s)
 	}
 	return fmt.Errorf("%w: delete of %s", hwabstraction.ErrInvalidRule, id)
 }
@@ -231,6 +232,9 @@ func (b *batch) flushRoutes() {
 		return
 	}
 	for i, err := range b.d.rt.do(b.routes) {
+		if old := b.gone[i]; old != nil {
+			err = b.d.removedKernelRoute(old, err)
+		}
 		if err == nil || b.routeOf[i] < 0 {
 			continue
 		}
@@ -239,6 +243,7 @@ func (b *batch) flushRoutes() {
 		r.Err = fmt.Errorf("software: kernel route for %s: %w", r.ID, err)
 	}
 	b.routes, b.routeOf = b.routes[:0], b.routeOf[:0]
+	clear(b.gone)
 }
 
 func (b *batch) flushIndex() {

@@ -131,20 +131,38 @@ func (b *batch) putKernelRoute(i int, rule hwabstraction.Rule) error {
 	return nil
 }
 
-func (b *batch) removeKernelRoute(id hwabstraction.RuleID, s hwabstraction.Stamp) error {
+func (b *batch) removeKernelRoute(i int, id hwabstraction.RuleID, s hwabstraction.Stamp) error {
 	d := b.d
 	id.Prefix = id.Prefix.Masked()
 	old := d.kernel[id]
 	if old == nil || old.rule.Stamped().Owner != s.Owner || old.rule.Stamped().Epoch > s.Epoch {
 		return nil
 	}
-	err := d.rt.one(routeMessage(unix.RTM_DELROUTE, route{prefix: old.now.prefix, table: old.now.table, metric: old.now.metric}))
-	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("software: delete route %s: %w", old.now.prefix, err)
-	}
 	delete(d.kernel, id)
+	b.routes = append(b.routes, routeMessage(unix.RTM_DELROUTE, route{prefix: old.now.prefix, table: old.now.table, metric: old.now.metric}))
+	b.routeOf = append(b.routeOf, i)
+	if b.gone == nil {
+		b.gone = map[int]*kernelRoute{}
+	}
+	b.gone[len(b.routes)-1] = old
+	return nil
+}
+
+// removedKernelRoute takes the kernel's answer to a delete: the record goes after
+// the route.
+func (d *Device) removedKernelRoute(old *kernelRoute, err error) error {
+	id := old.rule.ID()
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		if d.kernel[id] == nil {
+			d.kernel[id] = old
+		}
+		return err
+	}
+	if d.kernel[id] != nil { // put again meanwhile: the record is of that one
+		return nil
+	}
 	if err := d.journal.Delete(routeKey(id)); err != nil {
-		return fmt.Errorf("software: journal: %w", err)
+		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
 }

@@ -28,6 +28,10 @@ type route struct {
 	unreach bool
 }
 
+// routeSize is room for a route's message: header, table, IPv6 prefix, gateway,
+// port, metric and MTU.
+const routeSize = 12 + 8 + 20 + 20 + 8 + 8 + 20
+
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 func routeMessage(kind uint16, r route) rtMessage {
@@ -43,10 +47,10 @@ func routeMessage(kind uint16, r route) rtMessage {
 	} else {
 		typ, scope = 0, unix.RT_SCOPE_NOWHERE
 	}
-	m.body = []byte{family(r.prefix.Addr()), byte(r.prefix.Bits()), 0, 0, 0, protocol, scope, typ, 0, 0, 0, 0}
+	m.body = append(make([]byte, 0, routeSize), family(r.prefix.Addr()), byte(r.prefix.Bits()), 0, 0, 0, protocol, scope, typ, 0, 0, 0, 0)
 	m.body = appendAttr32(m.body, unix.RTA_TABLE, r.table)
 	if r.prefix.Bits() > 0 {
-		m.body = appendAttr(m.body, unix.RTA_DST, r.prefix.Masked().Addr().AsSlice())
+		m.body = appendAddr(m.body, unix.RTA_DST, r.prefix.Masked().Addr())
 	}
 	if r.via.IsValid() {
 		m.body = appendVia(m.body, r.prefix.Addr(), r.via)
@@ -64,9 +68,19 @@ func routeMessage(kind uint16, r route) rtMessage {
 	return m
 }
 
+// appendAddr is appendAttr of an address.
+func appendAddr(b []byte, kind uint16, a netip.Addr) []byte {
+	if a.Is4() {
+		v := a.As4()
+		return appendAttr(b, kind, v[:])
+	}
+	v := a.As16()
+	return appendAttr(b, kind, v[:])
+}
+
 func appendVia(b []byte, dst, via netip.Addr) []byte {
 	if dst.Is4() == via.Is4() {
-		return appendAttr(b, unix.RTA_GATEWAY, via.AsSlice())
+		return appendAddr(b, unix.RTA_GATEWAY, via)
 	}
 	v := binary.NativeEndian.AppendUint16(nil, uint16(family(via)))
 	return appendAttr(b, unix.RTA_VIA, append(v, via.AsSlice()...))

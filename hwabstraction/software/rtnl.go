@@ -23,7 +23,8 @@ type rtConn struct {
 	mu  sync.Mutex
 	fd  int
 	seq uint32
-	buf []byte
+	buf []byte // received
+	out []byte // sent
 }
 
 // rtBatch is how many requests go in one send: more gains nothing.
@@ -63,7 +64,7 @@ func (c *rtConn) one(m rtMessage) error { return c.do([]rtMessage{m})[0] }
 
 func (c *rtConn) send(msgs []rtMessage, errs []error) {
 	first := c.seq + 1
-	var out []byte
+	out := c.out[:0]
 	for i, m := range msgs {
 		c.seq++
 		flags := unix.NLM_F_REQUEST | m.flags
@@ -72,6 +73,7 @@ func (c *rtConn) send(msgs []rtMessage, errs []error) {
 		}
 		out = appendMessage(out, m, flags, c.seq)
 	}
+	c.out = out
 	if err := unix.Sendto(c.fd, out, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		fill(errs, err)
 		return
@@ -124,19 +126,27 @@ func appendMessage(out []byte, m rtMessage, flags uint16, seq uint32) []byte {
 	out = binary.NativeEndian.AppendUint16(out, flags)
 	out = binary.NativeEndian.AppendUint32(out, seq)
 	out = binary.NativeEndian.AppendUint32(out, 0)
-	out = append(out, m.body...)
-	return append(out, make([]byte, align4(len(m.body))-len(m.body))...)
+	return pad(append(out, m.body...), len(m.body))
 }
 
 func appendAttr(b []byte, kind uint16, data []byte) []byte {
 	b = binary.NativeEndian.AppendUint16(b, uint16(4+len(data)))
 	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, data...)
-	return append(b, make([]byte, align4(len(data))-len(data))...)
+	return pad(append(b, data...), len(data))
+}
+
+// pad fills up what has grown by n bytes to a multiple of four.
+func pad(b []byte, n int) []byte {
+	for ; n%4 != 0; n++ {
+		b = append(b, 0)
+	}
+	return b
 }
 
 func appendAttr32(b []byte, kind uint16, v uint32) []byte {
-	return appendAttr(b, kind, binary.NativeEndian.AppendUint32(nil, v))
+	b = binary.NativeEndian.AppendUint16(b, 8)
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	return binary.NativeEndian.AppendUint32(b, v)
 }
 
 func family(a netip.Addr) byte {
