@@ -14,6 +14,7 @@ func (c *Core) advance(b *Binding) {
 	b.Anchors = slices.DeleteFunc(b.Anchors, func(a Anchor) bool { return a.Cold && a.Confirmed })
 	c.drainOld(b)
 	c.unroute(b)
+	c.proveRoutes(b)
 	c.releaseOld(b)
 	c.advanceMove(b)
 }
@@ -66,7 +67,8 @@ func (c *Core) advanceMove(b *Binding) {
 		m.State = MoveDraining
 		m.phase(c.now, PhaseConfirmed, "")
 	}
-	if m.State == MoveDraining && c.settled(b) {
+	if m.State == MoveDraining && c.settled(b) && !m.provingRoutes() {
+		m.ProveBy = noTime
 		m.State = MoveDone
 		m.phase(c.now, PhaseDone, "")
 		b.Last = 0
@@ -124,6 +126,7 @@ func (c *Core) expire(vm mobility.VMID) {
 	if m := c.tx.move(vm, b.Open); m != nil && m.State == MovePreparing && m.proving() && !m.ProveBy.IsZero() && !c.now.Before(m.ProveBy) {
 		c.proofsDue(c.tx.editMove(vm, b.Open))
 	}
+	c.routesDue(c.tx.binding(vm))
 }
 
 // leave ends a binding: anchors and routers are told to forget the VM, its
@@ -151,6 +154,7 @@ func (c *Core) leave(b *Binding, why string) {
 	b.Epoch, b.Base, b.Hypervisor, b.Grace, b.Gone = e, e, "", noTime, c.now
 	b.Slots, b.Old, b.Deliveries = nil, nil, nil
 	if m := c.tx.editMove(b.VM, b.Last); b.Last != 0 && m != nil {
+		c.dropProofs(m, "the VM is gone")
 		m.State = MoveDone
 		m.phase(c.now, PhaseDone, "the VM is gone")
 		b.Last = 0

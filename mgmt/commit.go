@@ -196,6 +196,7 @@ func (c *Core) commitTo(q *question, m *Move) {
 // supersede ends a committed move that was still draining.
 func (c *Core) supersede(b *Binding) {
 	if last := c.tx.editMove(b.VM, b.Last); b.Last != 0 && last != nil {
+		c.dropProofs(last, "the next move has committed")
 		last.State = MoveDone
 		last.phase(c.now, PhaseSuperseded, "")
 	}

@@ -120,6 +120,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 		c.tx.touch(b.VM)
 	}
 	c.resumeNames()
+	c.provedAgain()
 	return c, c.end(), nil
 }
 

@@ -15,9 +15,16 @@ type ProofKind uint8
 const (
 	ProofDelivery ProofKind = iota + 1 // a packet to the delivery address reaches the destination
 	ProofSource                        // the destination may send from the VM's address
+	// After the COMMIT, of moves with host routes:
+	ProofInstalled // an observer's kernel has the host route
+	ProofServed    // what an observer sends reaches the serving hypervisor without the source
+	ProofWithdrawn // an observer's kernel has the host route no longer
 )
 
-var proofKinds = [...]string{"invalid", "delivery", "source"}
+// after reports whether the proof is about a committed move.
+func (k ProofKind) after() bool { return k >= ProofInstalled }
+
+var proofKinds = [...]string{"invalid", "delivery", "source", "installed", "served", "withdrawn"}
 
 func (k ProofKind) String() string { return proofKinds[min(int(k), len(proofKinds)-1)] }
 
@@ -98,8 +105,22 @@ func (p *Proof) String() string {
 		return fmt.Sprintf("that delivery address %s leads from %s to %s", p.Address, p.From, p.To)
 	case ProofSource:
 		return fmt.Sprintf("that %s may send from %s (a source filter or uRPF on its router?), seen by %s", p.From, p.Address, p.To)
+	case ProofInstalled:
+		return fmt.Sprintf("that %s has the host route of %s", p.From, p.Address)
+	case ProofServed:
+		return fmt.Sprintf("that %s reaches %s at %s without the source", p.From, p.Address, p.To)
+	case ProofWithdrawn:
+		return fmt.Sprintf("that %s has the host route of %s no longer", p.From, p.Address)
 	}
 	return p.Kind.String()
+}
+
+// reporter is the node whose word counts: who catches, or whose kernel it is.
+func (p *Proof) reporter() string {
+	if p.Kind == ProofInstalled || p.Kind == ProofWithdrawn {
+		return p.From
+	}
+	return p.To
 }
 
 // proof finds a proof of the move, or nil.

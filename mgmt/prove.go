@@ -156,12 +156,12 @@ func (c *Core) proofReported(e ProofReport) {
 	m = c.tx.editMove(a.move.vm, a.move.epoch)
 	p := m.openProof(a.key)
 	switch {
-	case !e.Seen && p.Required:
+	case !e.Seen && (p.Required || p.Kind.after()):
 		p.Detail = e.Node + ": " + e.Detail // the deadline decides: it may yet come
 		return
 	case !e.Seen:
 		c.endProof(e.Token, p, ProofNotAsked, e.Node+": "+e.Detail)
-	case e.Node != p.To || p.State != ProofAsked:
+	case e.Node != p.reporter() || p.State == ProofWaiting:
 		return
 	case a.source.IsValid() && e.Source != a.source:
 		p.Detail = fmt.Sprintf("it came from %s", e.Source)
@@ -169,7 +169,11 @@ func (c *Core) proofReported(e ProofReport) {
 	default:
 		c.endProof(e.Token, p, ProofSeen, "")
 	}
-	c.maybeReady(m)
+	if m.State.before() {
+		c.maybeReady(m)
+		return
+	}
+	c.advance(c.tx.edit(m.VM))
 }
 
 // proofsDue ends the proofs of a move whose deadline has passed, and the move.
@@ -200,7 +204,7 @@ func (c *Core) mayProve(b *Binding, to string, o mobility.MoveOptions) error {
 	}
 	need := func(node string, a TaskAction) error {
 		if why := c.whyNot(node, a); why != "" {
-			return mobility.Refuse(mobility.StatusProhibited, "policy requires that the way is proved before the move, and %s", why)
+			return mobility.Refuse(mobility.StatusProhibited, "policy requires proofs of this move, and %s", why)
 		}
 		return nil
 	}
@@ -218,7 +222,19 @@ func (c *Core) mayProve(b *Binding, to string, o mobility.MoveOptions) error {
 		if err := need(to, TaskSend); err != nil {
 			return err
 		}
-		return need(b.Hypervisor, TaskCatch)
+		if err := need(b.Hypervisor, TaskCatch); err != nil {
+			return err
+		}
 	}
-	return nil
+	if policy.Routes != inventory.ProofRequire || o.Redirect != mobility.RedirectRouted {
+		return nil
+	}
+	for _, from := range policy.Observers {
+		for _, a := range []TaskAction{TaskSend, TaskInstalled, TaskAbsent} {
+			if err := need(from, a); err != nil {
+				return err
+			}
+		}
+	}
+	return need(to, TaskCatch)
 }

@@ -28,7 +28,7 @@ func (p *probing) take(e Prove) {
 	switch t := e.Task; t.Action {
 	case TaskCatch:
 		p.catches[t.Token] = e
-	case TaskSend:
+	case TaskSend, TaskInstalled, TaskAbsent:
 		p.sends[t.Token] = e
 	case TaskCancel:
 		if p.catches[t.Token].To == e.To {
@@ -40,10 +40,13 @@ func (p *probing) take(e Prove) {
 	p.look(e.Task.Token)
 }
 
-// look has a probe caught that is sent and awaited.
+// look has a probe caught that is sent and awaited, and a kernel looked at.
 func (p *probing) look(t probe.Token) {
 	c, awaited := p.catches[t]
 	s, sent := p.sends[t]
+	if sent && s.Task.Action != TaskSend && !p.blocked[s.To] {
+		p.due = append(p.due, ProofReport{Node: s.To, Token: t, Seen: true})
+	}
 	if awaited && sent && !p.blocked[c.To] && c.Task.Destination == s.Task.Destination {
 		p.due = append(p.due, ProofReport{Node: c.To, Token: t, Seen: true, Source: s.Task.Source})
 	}
@@ -75,9 +78,9 @@ func (w *world) look() {
 
 func (w *world) proofs(f []string) {
 	for _, p := range w.core.Move(mobility.NAI(f[0]), 0).Proofs {
-		about := "delivery address"
-		if p.Kind == ProofSource {
-			about = p.Address.String()
+		about := p.Address.String()
+		if p.Kind == ProofDelivery {
+			about = "delivery address"
 		}
 		w.say("%s", strings.TrimSpace(strings.Join([]string{p.Kind.String(), about, p.From, p.To, p.State.String(), p.Detail}, " ")))
 	}

@@ -14,13 +14,18 @@ type TaskAction uint8
 
 // Actions.
 const (
-	TaskSend   TaskAction = iota + 1 // send probes until cancelled
-	TaskCatch                        // report a probe to Destination
-	TaskCancel                       // end what the token names
+	TaskSend      TaskAction = iota + 1 // send probes until cancelled
+	TaskCatch                           // report a probe to Destination
+	TaskInstalled                       // report that the kernel has the host route of Destination
+	TaskAbsent                          // report that it has not
+	TaskCancel                          // end what the token names
 )
 
+// routeTask is how long a task about routes lasts: it is given again.
+const routeTask = time.Hour
+
 func (a TaskAction) String() string {
-	return [...]string{"invalid", "send", "catch", "cancel"}[min(a, TaskCancel)]
+	return [...]string{"invalid", "send", "catch", "installed", "absent", "cancel"}[min(a, TaskCancel)]
 }
 
 // Task is one node's part of a proof.
@@ -114,7 +119,7 @@ func (c *Core) proverDown(e ProverDown) {
 			continue
 		}
 		m := c.tx.editMove(a.move.vm, a.move.epoch)
-		if p := m.openProof(a.key); p != nil && !p.Required {
+		if p := m.openProof(a.key); p != nil && !p.Required && !p.Kind.after() {
 			c.endProof(t, p, ProofNotAsked, e.Node+" has lost its admin channel")
 			c.maybeReady(m)
 		}
@@ -137,7 +142,7 @@ func (m *Move) openProof(k proofKey) *Proof {
 	if m == nil {
 		return nil
 	}
-	if p := m.proof(k); p != nil && p.State.open() {
+	if p := m.proof(k); p != nil && p.unanswered() {
 		return p
 	}
 	return nil

@@ -147,6 +147,9 @@ func (c *Core) othersConfirmed(b *Binding, me string, a netip.Addr) error {
 			return notYetf("router %s has not confirmed epoch %d", r.Router, r.Epoch)
 		}
 	}
+	if why := c.unproved(b, a); why != "" {
+		return notYetf("%s", why)
+	}
 	return nil
 }
 

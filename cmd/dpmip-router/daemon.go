@@ -183,7 +183,12 @@ func (d *daemon) run(ctx context.Context) error {
 			return err
 		}
 		defer r.close()
-		tasks = append(tasks, r)
+		p, probes, err := newProver(d, r.client)
+		if err != nil {
+			return err
+		}
+		defer probes.Close()
+		tasks = append(tasks, r, p)
 	}
 	handler := d.adminHandler()
 	alive := func(ctx context.Context) error { _, err := d.server.Routes(ctx); return err }

@@ -33,12 +33,20 @@ type Catcher interface {
 	Release(a netip.Addr)
 }
 
+// Kernel is a router's.
+type Kernel interface {
+	// Await waits until the kernel has a host route of the address, or has none,
+	// or ctx ends.
+	Await(ctx context.Context, a netip.Addr, installed bool) error
+}
+
 // Config says what a Prover works with.
 type Config struct {
 	Node       string // as the inventory has it
 	Management Management
 	Sender     Sender
 	Catcher    Catcher // nil: the node catches nothing
+	Kernel     Kernel  // nil: the node is asked for no routes
 	Log        *slog.Logger
 }
 
@@ -47,6 +55,8 @@ const (
 	maxTasks      = 8192
 	firstRepeat   = 5 * time.Millisecond // of a probe; doubling
 	lastRepeat    = 50 * time.Millisecond
+	eager         = 10 * time.Second // then the probe comes more seldom:
+	patient       = time.Second
 	reportTimeout = 2 * time.Second
 	reportRetry   = 50 * time.Millisecond
 	firstRedial   = 50 * time.Millisecond // doubling
@@ -74,6 +84,9 @@ func (p *Prover) can() []string {
 	can := []string{"send"}
 	if p.c.Catcher != nil {
 		can = append(can, "catch")
+	}
+	if p.c.Kernel != nil {
+		can = append(can, "installed", "absent")
 	}
 	return can
 }
@@ -162,6 +175,8 @@ func (p *Prover) serve(t *dpmipv1.ProofTask, token probe.Token) func(context.Con
 		return func(ctx context.Context) error { return p.send(ctx, t, token) }
 	case "catch":
 		return func(ctx context.Context) error { return p.catch(ctx, t, token) }
+	case "installed", "absent":
+		return func(ctx context.Context) error { return p.await(ctx, t, token) }
 	}
 	return nil
 }
@@ -179,7 +194,7 @@ func (p *Prover) send(ctx context.Context, t *dpmipv1.ProofTask, token probe.Tok
 			return fmt.Errorf("source: %w", err)
 		}
 	}
-	wait, told := firstRepeat, false
+	begun, wait, told := time.Now(), firstRepeat, false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -194,6 +209,9 @@ func (p *Prover) send(ctx context.Context, t *dpmipv1.ProofTask, token probe.Tok
 		}
 		timer.Reset(wait)
 		wait = min(2*wait, lastRepeat)
+		if time.Since(begun) > eager {
+			wait = patient
+		}
 	}
 }
 
@@ -231,6 +249,22 @@ func (p *Prover) catch(ctx context.Context, t *dpmipv1.ProofTask, token probe.To
 	}
 }
 
+// await waits for a host route to come or go, and tells of it.
+func (p *Prover) await(ctx context.Context, t *dpmipv1.ProofTask, token probe.Token) error {
+	a, err := netip.ParseAddr(t.GetDestination())
+	if err != nil {
+		return fmt.Errorf("destination: %w", err)
+	}
+	if p.c.Kernel == nil {
+		return errors.New("no routes are known here")
+	}
+	if err := p.c.Kernel.Await(ctx, a, t.GetAction() == "installed"); err != nil {
+		return err
+	}
+	p.answer(ctx, token, probe.Packet{}, nil)
+	return nil
+}
+
 func (p *Prover) expect(t probe.Token, f func(probe.Packet)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -246,7 +280,7 @@ func (p *Prover) answer(ctx context.Context, t probe.Token, x probe.Packet, fail
 	r := &dpmipv1.ReportProofRequest{Node: p.c.Node, Token: t[:], Seen: failed == nil}
 	if failed != nil {
 		r.Detail = failed.Error()
-	} else {
+	} else if x.Source.IsValid() {
 		r.Source = x.Source.String()
 	}
 	timer := time.NewTimer(reportRetry)

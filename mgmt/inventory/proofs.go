@@ -36,13 +36,15 @@ func (p *ProofPolicy) UnmarshalText(b []byte) error {
 type Proofs struct {
 	Delivery  ProofPolicy   // of packets to the delivery addresses, default ask
 	Source    ProofPolicy   // of packets from the VM's addresses, default ask
-	Observers []string      // routers that must reach the delivery addresses too
+	Routes    ProofPolicy   // of the observers' host routes after a routed move, default ask
+	Observers []string      // routers that must reach the delivery addresses, and have the routes
 	Deadline  time.Duration // default 5 s
 }
 
 type proofTable struct {
 	Delivery  ProofPolicy         `toml:"delivery"`
 	Source    ProofPolicy         `toml:"source"`
+	Routes    ProofPolicy         `toml:"routes"`
 	Observers []string            `toml:"observers"`
 	Deadline  strictconf.Duration `toml:"deadline"`
 }
@@ -58,7 +60,7 @@ func (b *builder) proofs(t *proofTable) error {
 	}
 	b.inv.Policy.Proofs = Proofs{
 		Delivery: orElse(t.Delivery, ProofAsk), Source: orElse(t.Source, ProofAsk),
-		Observers: t.Observers, Deadline: orD(t.Deadline, 5*time.Second),
+		Routes: orElse(t.Routes, ProofAsk), Observers: t.Observers, Deadline: orD(t.Deadline, 5*time.Second),
 	}
 	return nil
 }

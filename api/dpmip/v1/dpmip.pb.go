@@ -1616,7 +1616,7 @@ func (x *Move) GetProofs() []*Proof {
 
 type Proof struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // delivery, source, route, served, withdrawn
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`       // delivery, source, installed, served, withdrawn
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // what it is about
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`       // who sent, or was asked; who is to have it
@@ -3611,7 +3611,7 @@ func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
 type WatchProofsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // as the inventory has it
-	Can           []string               `protobuf:"bytes,2,rep,name=can,proto3" json:"can,omitempty"`   // send, catch, route: what it can be asked
+	Can           []string               `protobuf:"bytes,2,rep,name=can,proto3" json:"can,omitempty"`   // send, catch, installed, absent: what it can be asked
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3662,13 +3662,11 @@ func (x *WatchProofsRequest) GetCan() []string {
 
 type ProofTask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`                       // 16 bytes, in the packet
-	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`                     // send, catch, route, cancel
-	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`                     // send: from this address, the node's own or not; "": as the kernel takes it
-	Destination   string                 `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`           // send, catch: of the packet; route: the address whose host route is meant
-	Until         string                 `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`                       // route: installed or absent
-	NextHops      []string               `protobuf:"bytes,6,rep,name=next_hops,json=nextHops,proto3" json:"next_hops,omitempty"` // route: only one by these gateways counts
-	LastsNs       int64                  `protobuf:"varint,7,opt,name=lasts_ns,json=lastsNs,proto3" json:"lasts_ns,omitempty"`   // the task ends by itself then
+	Token         []byte                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`                     // 16 bytes, in the packet
+	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`                   // send, catch, installed, absent, cancel
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`                   // send: from this address, the node's own or not; "": as the kernel takes it
+	Destination   string                 `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`         // send, catch: of the packet; installed, absent: whose host route in the node's kernel is meant
+	LastsNs       int64                  `protobuf:"varint,7,opt,name=lasts_ns,json=lastsNs,proto3" json:"lasts_ns,omitempty"` // the task ends by itself then
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3729,20 +3727,6 @@ func (x *ProofTask) GetDestination() string {
 		return x.Destination
 	}
 	return ""
-}
-
-func (x *ProofTask) GetUntil() string {
-	if x != nil {
-		return x.Until
-	}
-	return ""
-}
-
-func (x *ProofTask) GetNextHops() []string {
-	if x != nil {
-		return x.NextHops
-	}
-	return nil
 }
 
 func (x *ProofTask) GetLastsNs() int64 {
@@ -6562,14 +6546,12 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x12ReportMoveResponse\":\n" +
 	"\x12WatchProofsRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
-	"\x03can\x18\x02 \x03(\tR\x03can\"\xc1\x01\n" +
+	"\x03can\x18\x02 \x03(\tR\x03can\"\x8e\x01\n" +
 	"\tProofTask\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12 \n" +
-	"\vdestination\x18\x04 \x01(\tR\vdestination\x12\x14\n" +
-	"\x05until\x18\x05 \x01(\tR\x05until\x12\x1b\n" +
-	"\tnext_hops\x18\x06 \x03(\tR\bnextHops\x12\x19\n" +
+	"\vdestination\x18\x04 \x01(\tR\vdestination\x12\x19\n" +
 	"\blasts_ns\x18\a \x01(\x03R\alastsNs\"\x82\x01\n" +
 	"\x12ReportProofRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
