@@ -92,6 +92,7 @@ key = "{{.TLS.Key}}"
 {{define "inventory"}}[policy]
 tickets = true
 allow_unknown_vms = false
+{{.Policy}}
 
 [lifetimes]
 binding = "{{.Lifetime}}"
@@ -193,12 +194,12 @@ type routerConfig struct {
 }
 
 type inventoryConfig struct {
-	Sites           []inventorySite
-	Hypervisors     []inventoryHypervisor
-	Routers         []inventoryRouter
-	VMs             []topology.VM
-	Lifetime, Drain string
-	Services        map[string]string // lines added to a VM's table, by its identifier
+	Sites                   []inventorySite
+	Hypervisors             []inventoryHypervisor
+	Routers                 []inventoryRouter
+	VMs                     []topology.VM
+	Lifetime, Drain, Policy string
+	Services                map[string]string // lines added to a VM's table, by its identifier
 }
 
 // inventorySite is a data centre and what lies behind its NAT box.

@@ -31,6 +31,7 @@ type Settings struct {
 	Backend  string            // of the agents; "" = software
 	Slow     int               // as in Options
 	Lifetime time.Duration     // of bindings; 0 = 10 min
+	Policy   string            // lines added to the inventory's [policy]
 	Drain    time.Duration     // how long a redirect must be quiet; 0 = 500 ms
 	Extra    map[string]string // lines added to a node's agent configuration
 	Underlay int               // family of the only locators: 4 signals over UDP 5436; 0 = both, signalling over protocol 135
@@ -154,7 +155,7 @@ func (d *DataCentre) reportsTo() netip.AddrPort {
 
 func (d *DataCentre) startMgmt(context.Context) error {
 	p := &d.Lab.Plan
-	inv := inventoryConfig{VMs: p.VMs, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites, Services: d.set.names.services()}
+	inv := inventoryConfig{VMs: p.VMs, Policy: d.set.Policy, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites, Services: d.set.names.services()}
 	for i, h := range p.Hypervisors {
 		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{&h, d.locators(h.Locator), keysFor(i, h.Name, d.set.Seed)})
 	}
