@@ -44,7 +44,7 @@ type Settings struct {
 	fabric func(context.Context, *DataCentre) error   // what else runs, before the programs; nil = nothing
 	roles  func(topology.Router) (top, tables string) // lines added to a router's configuration; nil = none
 	sites  []inventorySite
-	names  *nameService // nil = no DNS
+	names  *NameService // nil = no DNS
 }
 
 // DataCentre is a lab with the programs running in it.

@@ -29,7 +29,7 @@ const (
 // named are clients at the correspondent node that know the VM by its name: a
 // resolver with a cache, and a new connection every few milliseconds.
 type named struct {
-	service *nameService
+	service *NameService
 	server  *traffic.Service
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -83,7 +83,7 @@ func (n *named) open(ctx context.Context, r *run, family int) {
 		case <-tick.C:
 		}
 		if at := clock.Now(); at >= until {
-			addrs, ttl, err := n.service.ask(ctx, family)
+			addrs, ttl, err := n.service.Addresses(ctx, family)
 			if err != nil || len(addrs) == 0 {
 				n.note(ctx, namedTry{at: at, err: fmt.Errorf("no address: %w", err)})
 				continue

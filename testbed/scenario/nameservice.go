@@ -32,24 +32,34 @@ const (
 	ttlMove  = time.Second
 )
 
-// nameService is a primary beside the management node and a secondary at the
+// Named makes a data centre with these settings serve the moving VM's name.
+func Named(s *Settings) *NameService {
+	n := &NameService{}
+	s.fabric, s.names = n.start, n
+	return n
+}
+
+// NameService is a primary beside the management node and a secondary at the
 // correspondent node, where clients ask: real named.
-type nameService struct {
-	vm                 topology.VM
-	dc                 *DataCentre
-	key                bind.Key
-	primary, secondary *bind.Server
+type NameService struct {
+	Key                bind.Key // that the management node signs with
+	Primary, Secondary *bind.Server
+
+	vm topology.VM
+	dc *DataCentre
+
+	first bind.Config // of the primary
 }
 
 // start brings both up and writes the key that the management node signs with.
-func (n *nameService) start(_ context.Context, d *DataCentre) error {
+func (n *NameService) start(_ context.Context, d *DataCentre) error {
 	n.dc = d
 	n.vm, _ = d.Lab.Plan.VM(mover)
-	n.key = bind.NewKey("mgmt.", "hmac-sha256")
-	if err := n.key.WriteFile(filepath.Join(d.Lab.Node(topology.Mgmt).Dir, "dns.key")); err != nil {
+	n.Key = bind.NewKey("mgmt.", "hmac-sha256")
+	if err := n.Sign(n.Key); err != nil {
 		return err
 	}
-	first, second := bind.Config{Addr: d.Lab.Plan.Mgmt.V6, Keys: []bind.Key{n.key}}, bind.Config{Addr: d.Lab.Plan.CN.V6}
+	first, second := bind.Config{Addr: d.Lab.Plan.Mgmt.V6, Keys: []bind.Key{n.Key}}, bind.Config{Addr: d.Lab.Plan.CN.V6}
 	for _, z := range nameZones {
 		zone := bind.Zone{Name: z, Notify: []netip.Addr{second.Addr}, Transfer: true, NS: "ns1." + zoneForward, Policy: []string{"mgmt. zonesub A AAAA SRV PTR TXT"}}
 		if z == zoneForward {
@@ -58,13 +68,28 @@ func (n *nameService) start(_ context.Context, d *DataCentre) error {
 		first.Zones = append(first.Zones, zone)
 		second.Zones = append(second.Zones, bind.Zone{Name: z, Primaries: []netip.Addr{first.Addr}})
 	}
+	n.first = first
 	var err, serr error
-	n.primary, err = n.run(topology.Mgmt, "named-primary", first)
-	n.secondary, serr = n.run(topology.CN, "named-secondary", second)
+	n.Primary, err = n.run(topology.Mgmt, "named-primary", first)
+	n.Secondary, serr = n.run(topology.CN, "named-secondary", second)
 	return errors.Join(err, serr)
 }
 
-func (n *nameService) run(node, name string, c bind.Config) (*bind.Server, error) {
+// Sign gives the management node a key; it takes it with a reload.
+func (n *NameService) Sign(k bind.Key) error {
+	return k.WriteFile(filepath.Join(n.dc.Lab.Node(topology.Mgmt).Dir, "dns.key"))
+}
+
+// Roll makes the primary take another key, and no more the one before.
+func (n *NameService) Roll(k bind.Key) error {
+	n.first.Keys = []bind.Key{k}
+	if err := n.Primary.Configure(n.first); err != nil {
+		return err
+	}
+	return n.Primary.Reload()
+}
+
+func (n *NameService) run(node, name string, c bind.Config) (*bind.Server, error) {
 	s, err := bind.New(n.dc.Lab.Node(node).NS, filepath.Join(n.dc.Lab.Set.Dir(), name), c)
 	if err != nil {
 		return nil, err
@@ -73,13 +98,13 @@ func (n *nameService) run(node, name string, c bind.Config) (*bind.Server, error
 }
 
 // tables is [dns] of mgmt.toml.
-func (n *nameService) tables() string {
+func (n *NameService) tables() string {
 	if n == nil {
 		return ""
 	}
 	p := &n.dc.Lab.Plan
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n[dns]\nfirst_retry = \"20ms\"\nmax_retry = \"1s\"\nmove_ttl = %q\n", ttlMove)
+	fmt.Fprintf(&b, "\n[dns]\nfirst_retry = \"20ms\"\nmax_retry = \"1s\"\nproof_timeout = \"500ms\"\nmove_ttl = %q\n", ttlMove)
 	for _, z := range nameZones {
 		fmt.Fprintf(&b, "\n[[dns.zone]]\nname = %q\nservers = [\"[%s]:53\"]\nsecondaries = [\"[%s]:53\"]\nkeys = [\"dns.key\"]\n", z, p.Mgmt.V6, p.CN.V6)
 	}
@@ -87,7 +112,7 @@ func (n *nameService) tables() string {
 }
 
 // services are the VM's lines in the inventory.
-func (n *nameService) services() map[string]string {
+func (n *NameService) services() map[string]string {
 	if n == nil {
 		return nil
 	}
@@ -100,9 +125,9 @@ srv = [{ name = "_http._tcp.dc1.example", port = %[3]d, target = %[2]q }]
 `, ttlUsual, nameOfVM, portNamed)}
 }
 
-// ask asks the secondary for the VM's addresses of a family, as a client of the
+// Addresses asks the secondary for the VM's addresses of a family, as a client of the
 // correspondent node.
-func (n *nameService) ask(ctx context.Context, family int) (addrs []netip.Addr, ttl time.Duration, err error) {
+func (n *NameService) Addresses(ctx context.Context, family int) (addrs []netip.Addr, ttl time.Duration, err error) {
 	qtype := dns.TypeAAAA
 	if family == 4 {
 		qtype = dns.TypeA

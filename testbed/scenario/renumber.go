@@ -28,8 +28,9 @@ func Renumber(ctx context.Context, o Options) (*Report, error) {
 	if o.Addresses != mobility.AddressesRenumber || o.New != mobility.PolicyRedirect {
 		return nil, errors.New("scenario: renumber is about moves with --addresses renumber and --new redirect")
 	}
-	n := &nameService{}
-	dc, err := Start(ctx, Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Drain: time.Second, fabric: n.start, names: n})
+	set := Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Drain: time.Second}
+	n := Named(&set)
+	dc, err := Start(ctx, set)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (n *named) finish(ctx context.Context, r *run) error {
 		res, err := r.dc.Mgmt.GetReceipt(ctx, connect.NewRequest(&v1.GetReceiptRequest{Vm: last.id, Epoch: last.epoch}))
 		return err == nil && slices.ContainsFunc(res.Msg.Receipt.Names, func(x *v1.NamesReport) bool { return x.Stage == "restore_ttl" && x.Outcome == "proved" })
 	})
-	if _, ttl, aerr := n.service.ask(ctx, r.o.families()[0]); err == nil && (aerr != nil || ttl != ttlUsual) {
+	if _, ttl, aerr := n.service.Addresses(ctx, r.o.families()[0]); err == nil && (aerr != nil || ttl != ttlUsual) {
 		r.problem("the secondary serves a TTL of %v after the drain, want %v (%v)", ttl, ttlUsual, aerr)
 	}
 	for _, m := range r.moves {
@@ -109,7 +110,7 @@ func (n *named) finish(ctx context.Context, r *run) error {
 func (n *named) await(ctx context.Context, r *run, ok func([]netip.Addr, time.Duration) bool) error {
 	var last string
 	err := n.wait(ctx, nameOfVM, func() bool {
-		addrs, ttl, err := n.service.ask(ctx, r.o.families()[0])
+		addrs, ttl, err := n.service.Addresses(ctx, r.o.families()[0])
 		last = fmt.Sprintf("%v, TTL %v, %v", addrs, ttl, err)
 		return err == nil && ok(addrs, ttl)
 	})
