@@ -167,7 +167,7 @@ func (c *Core) removeNames(last *NamesRecord) *NamesRecord {
 // changeNames compares the last order with the binding.
 func (c *Core) changeNames(last *NamesRecord, services dnsupdate.Services, b *Binding) *NamesRecord {
 	published := b.Slots
-	if b.Hypervisor == "" {
+	if b.Hypervisor == "" || c.stoodInFor(b) {
 		published = nil
 	}
 	ttl := c.namesTTL(services, b)

@@ -136,6 +136,40 @@ func TestNamesOfAnotherList(t *testing.T) {
 	}
 }
 
+// TestStandby: of two places the one that does not answer is taken out of the
+// DNS; where neither does, both are in it.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	const a, b = "2001:db8:a:1::1", "2001:db8:b:1::1"
+	both := ""
+	for _, vm := range []string{"vm1", "vm2"} {
+		both += "[[vm]]\nid = \"" + vm + "\"\nstandby = true\nservices = { names = [{ name = \"all.x.test\", shared = true }] }\n"
+	}
+	w := newWorld(t, testInventory+both)
+	w.wait(2 * time.Second)
+	for _, step := range []struct {
+		do   string
+		want []string
+	}{
+		{"register vm1 a " + a, []string{"publish 1.1 [" + a + "] [] [] 0s"}},
+		{"register vm2 b " + b, []string{"publish 1.1 [" + b + "] [] [] 0s"}},
+		{"down a", nil},
+		{"wait 5s", []string{"withdraw 1.2 [] [" + a + "] [] 0s"}},
+		{"down b", nil},
+		{"wait 5s", []string{"publish 1.3 [" + a + "] [] [] 0s"}}, // neither answers, and either may serve
+		{"up a", nil},
+		{"wait 5s", []string{"withdraw 1.2 [] [" + b + "] [] 0s"}},
+		{"up b", nil},
+		{"wait 5s", []string{"publish 1.3 [" + b + "] [] [] 0s"}},
+	} {
+		w.exec(strings.Fields(step.do))
+		w.prove()
+		if d := cmp.Diff(step.want, w.said()); d != "" {
+			t.Fatalf("%s (-want +got):\n%s", step.do, d)
+		}
+	}
+}
+
 // TestNamesInTheReceipt: what became of an order stands in the move's receipt,
 // and as a trouble until it is over.
 func TestNamesInTheReceipt(t *testing.T) {

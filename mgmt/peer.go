@@ -18,6 +18,7 @@ const reasonRegisterAgain = 1
 // contact is what heartbeats tell of a peer; it may be forgotten.
 type contact struct {
 	up      bool
+	lost    bool      // not heard since it was missed
 	since   time.Time // up or down since then
 	heard   time.Time // the last message
 	watched netip.Addr
@@ -66,7 +67,8 @@ func (c *Core) peerUp(e registration.PeerUp) {
 		return
 	}
 	if !k.up {
-		k.up, k.since = true, c.now
+		k.up, k.since, k.lost = true, c.now, false
+		c.standbys()
 	}
 	c.emit(Count{"peer_up", name})
 	c.emit(Note{Text: "peer is up", Peer: name})
@@ -86,7 +88,8 @@ func (c *Core) peerUp(e registration.PeerUp) {
 func (c *Core) peerDown(e registration.PeerDown) {
 	name := c.inv.Peer(e.Peer)
 	if k := c.contacts[name]; k != nil {
-		k.up, k.since = false, c.now
+		k.up, k.since, k.lost = false, c.now, true
+		c.standbys()
 	}
 	c.emit(Count{"peer_down", name})
 	c.emit(Note{Warning: true, Text: "peer is down: it misses heartbeats", Peer: name})

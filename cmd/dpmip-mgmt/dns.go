@@ -33,7 +33,7 @@ func (c *config) checkNames(inv *inventory.Inventory) error {
 		}
 	}
 	if err := inv.CheckNames(list); err != nil {
-		return fmt.Errorf("%s: %w; %s has them in [dns]", c.Inventory, err, c.path)
+		return fmt.Errorf("%w; zones stand in [dns] of %s", err, c.path)
 	}
 	return nil
 }

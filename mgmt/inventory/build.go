@@ -240,7 +240,10 @@ func (b *builder) vms(f *file) error {
 		if v.Services != nil {
 			b.inv.served[v.ID] = at + ".services"
 		}
-		b.inv.VMs[v.ID] = &VM{ID: v.ID, Hypervisors: v.Hypervisors, Services: v.Services}
+		if v.Standby && !allShared(v.Services) {
+			return b.src.Errorf(at+".standby", "is for a VM all of whose names are shared with others")
+		}
+		b.inv.VMs[v.ID] = &VM{ID: v.ID, Hypervisors: v.Hypervisors, Services: v.Services, Standby: v.Standby}
 	}
 	return nil
 }

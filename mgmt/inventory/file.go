@@ -51,6 +51,7 @@ type vmTable struct {
 	ID          mobility.VMID       `toml:"id,required"`
 	Hypervisors []string            `toml:"hypervisors"`
 	Services    *dnsupdate.Services `toml:"services"`
+	Standby     bool                `toml:"standby"`
 }
 
 type policyTable struct {

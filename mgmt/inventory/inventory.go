@@ -95,6 +95,9 @@ type VM struct {
 	ID          mobility.VMID
 	Hypervisors []string            // where it may register first; empty = anywhere
 	Services    *dnsupdate.Services // what the DNS says about it; nil = nothing
+	// Standby: others serve under the same shared names. While its hypervisor does
+	// not answer, and one of theirs does, its addresses are not published.
+	Standby bool
 }
 
 // Policy says what is allowed.

@@ -208,6 +208,7 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 		"name is no name":          {`hypervisors = ["a"]`, "services = { names = [{ name = \"a..b\" }] }", "i.toml:45: vm[0].services: dnsupdate: bad service list: names[0]: \"a..b\" is not a domain name"},
 		"unknown key of a service": {`hypervisors = ["a"]`, "services = { names = [{ name = \"a.b\", tll = \"5s\" }] }", "vm[0].services.names[0].tll: unknown key"},
 		"srv to nowhere":           {`hypervisors = ["a"]`, "services = { srv = [{ name = \"_x._tcp.b\", port = 1, target = \"a.b\" }] }", "i.toml:45: vm[0].services: dnsupdate: bad service list: srv[0]: target \"a.b\" is not one of the VM's names"},
+		"standby for itself":       {`hypervisors = ["a"]`, "standby = true\nservices = { names = [{ name = \"a.b\" }] }", "i.toml:45: vm[0].standby: is for a VM all of whose names are shared"},
 		"one name for two":         {`hypervisors = ["a"]`, "services = { names = [{ name = \"a.b\" }] }\n[[vm]]\nid = \"vm2@dc1\"\nservices = { names = [{ name = \"A.b.\", shared = true }] }", "i.toml:48: vm[1].services.names: A.b. is already a name of vm[0].services (line 45)"},
 		"bad vm":                   {`"vm1@dc1"`, `"vm 1"`, "i.toml:44: vm[0].id: mobility: bad VM identifier"},
 		"lifetime too short":       {`grace = "3s"`, `binding = "1s"`, "i.toml:47: lifetimes.binding: 1s does not fit the wire"},

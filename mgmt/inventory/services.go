@@ -34,6 +34,11 @@ func (b *builder) services(at string, s *dnsupdate.Services) error {
 	return nil
 }
 
+// allShared reports whether there are names, and each is shared with others.
+func allShared(s *dnsupdate.Services) bool {
+	return s != nil && len(s.Names) > 0 && !slices.ContainsFunc(s.Names, func(n dnsupdate.Name) bool { return !n.Shared })
+}
+
 // CheckNames reports the first service list with a name that lies in none of
 // the zones, with its line; with no zone at all there may be no services.
 func (i *Inventory) CheckNames(zones []string) error {
