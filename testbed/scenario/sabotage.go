@@ -162,6 +162,7 @@ func List() []string {
 		"run hot-move: a VM moves A -> B -> C -> A under traffic",
 		"run abort: a prepared and released move is aborted, the VM stays",
 		"run idle: a TCP connection that conntrack has forgotten lives on after the move",
+		"run inter-dc: a VM moves between two data centres and back, by BGP or translated, with or without a fault",
 		"matrix: every kind of hot move, judged at the endpoints, at the ports and on every link",
 		"sabotage: every sabotage below, each of which must be seen",
 	}
