@@ -132,7 +132,22 @@ func (n *Node) heartbeatResponse(now time.Time, in Inbound, out []Effect) []Effe
 	if t, ok := m.Timestamp(); ok && !nonce.IsZero() && n.isManagement(p.addr) {
 		out = n.measure(b.at, now, t, out)
 	}
-	return h.alive(p.addr, m, out)
+	was := len(out)
+	if out = h.alive(p.addr, m, out); len(out) > was {
+		n.hurry(now, p)
+	}
+	return out
+}
+
+// hurry sends what is in flight to a peer that has come back at once, instead of
+// when its turn comes after a long silence.
+func (n *Node) hurry(now time.Time, p *peer) {
+	for _, s := range p.flying() {
+		if now.After(s.newest().at.Add(n.cfg.Retry)) { // else it may be answered yet
+			s.interval, s.refused = n.cfg.Retry, 0
+			n.timers.set(s.timer, now)
+		}
+	}
 }
 
 // alive tells when the peer came up or restarted.

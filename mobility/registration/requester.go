@@ -103,12 +103,12 @@ func (n *Node) startWaiting(now time.Time, p *peer, out []Effect) []Effect {
 	return out
 }
 
-// retry follows on silence.
+// retry follows on silence, or on a refusal.
 func (n *Node) retry(now time.Time, s *submission, out []Effect) []Effect {
 	s.instant = 0
-	if !s.newest().refused { // else it was told already, and is no silence
+	s.interval = min(2*s.interval, n.cfg.MaxRetry)
+	if !s.newest().refused { // else it was told already
 		out = append(out, Unanswered{Token: s.token, To: s.peer.addr, Tries: s.tries})
-		s.interval = min(2*s.interval, n.cfg.MaxRetry)
 	}
 	return n.transmit(now, s, count(out, CountRequestRetransmitted))
 }

@@ -67,7 +67,7 @@ func (w *world) bypassed(f *flows, source string) {
 	f.more("the routes are confirmed")
 	before := w.hits(source, "redirect")
 	f.more("the routes are confirmed")
-	if now := w.hits(source, "redirect"); now != before {
+	if now := w.hits(source, "redirect"); now > before { // a redirect that has drained takes its counter with it
 		w.t.Errorf("the redirect at %s still counts (%d -> %d packets) although all routers have confirmed", source, before, now)
 	}
 }

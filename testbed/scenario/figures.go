@@ -28,7 +28,7 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	for _, w := range r.windows {
 		rep.Windows = append(rep.Windows, r.measured(w))
 	}
-	rep.Problems = append(r.problems, Problems(rep.Run)...)
+	rep.Problems = append(r.problems, Problems(r.judged(rep.Run))...)
 	for _, m := range r.moves {
 		rep.Problems = append(rep.Problems, r.problemsOf(m)...)
 	}
@@ -60,12 +60,12 @@ func inTime(problem string) bool {
 
 // figures are those of one move.
 func (r *run) figures(ctx context.Context, rep *Report, m *move) (*result.Move, error) {
-	x := &result.Move{VM: m.id, From: m.from, To: m.to, Mode: "hot", Addresses: r.o.Addresses.String(), Epoch: m.epoch, Phases: m.phases,
+	x := &result.Move{VM: m.id, From: m.from, To: m.to, Mode: r.o.modeName(), Addresses: r.o.Addresses.String(), Epoch: m.epoch, Phases: m.phases,
 		Redirect: result.Redirect{Mode: r.o.Redirect.String()}}
 	armed := result.Micros(m.armTook)
 	x.Redirect.Armed = &armed
 	x.Redirect.Packets, x.Redirect.Bytes = &m.counted.packets, &m.counted.bytes
-	r.addTraffic(x, m)
+	r.addTraffic(x, m.start, m.end)
 	if r.o.named != nil {
 		x.Direct = r.o.named.shares(m)
 	}
@@ -82,16 +82,17 @@ func (r *run) figures(ctx context.Context, rep *Report, m *move) (*result.Move, 
 	return x, nil
 }
 
-// addTraffic sums the sessions that were open when the move began.
-func (r *run) addTraffic(x *result.Move, m *move) {
+// addTraffic sums what the sessions that were open at a moment counted from then
+// on.
+func (r *run) addTraffic(x *result.Move, from, to mark) {
 	u, t := 0, 0
 	for _, name := range r.order {
 		s := r.sessions[name]
-		if u == len(m.start.udp) { // opened later
+		if u == len(from.udp) { // opened later
 			break
 		}
 		nu, nt := u+len(s.udp()), t+len(s.groups)
-		s.add(x, mark{m.start.udp[u:nu], m.start.tcp[t:nt]}, mark{m.end.udp[u:nu], m.end.tcp[t:nt]})
+		s.add(x, mark{from.udp[u:nu], from.tcp[t:nt]}, mark{to.udp[u:nu], to.tcp[t:nt]})
 		u, t = nu, nt
 	}
 }

@@ -215,6 +215,14 @@ func (m *matrix) cellsOf(s site) (out []trial) {
 	idle := options(at + nameIdle)
 	idle.Moves = 1
 	add(at+nameIdle, func(ctx context.Context, dc *DataCentre) ([]string, error) { return verdictOf(IdleIn(ctx, dc, idle)) })
+	away := options(at + nameCold)
+	away.Moves, away.Redirect = 1, mobility.RedirectRouted
+	add(at+nameCold, func(ctx context.Context, dc *DataCentre) ([]string, error) { return verdictOf(ColdIn(ctx, dc, away)) })
+	lost := options(at + nameSourceLost)
+	lost.Moves, lost.Redirect = 1, mobility.RedirectRouted
+	add(at+nameSourceLost, func(ctx context.Context, dc *DataCentre) ([]string, error) {
+		return verdictOf(SourceLostIn(ctx, dc, lost))
+	})
 	for _, policy := range []mobility.NewConnections{mobility.PolicyDrop, mobility.PolicyReject} {
 		o := options("")
 		o.New = policy

@@ -41,6 +41,7 @@ type move struct {
 	delivery           map[netip.Addr][]netip.Addr // delivery addresses at the destination
 	fresh              []netip.Addr                // slots at the destination
 	start, end         mark
+	reached            mark // from here on everything must arrive; where the VM was away for a time
 	ended              time.Duration
 	lost               selector.Lost // at ports where the VM was not
 	counted            counts        // by the source's redirect
@@ -114,7 +115,7 @@ func (r *run) move(ctx context.Context, from, to string) error {
 
 // prepare asks the management node for the move and waits until it is ready.
 func (r *run) prepare(ctx context.Context, m *move) error {
-	req := &v1.PrepareMoveRequest{Vm: m.id, To: m.to, Mode: "hot", Addresses: r.o.Addresses.String(), Redirect: r.o.Redirect.String(),
+	req := &v1.PrepareMoveRequest{Vm: m.id, To: m.to, Mode: r.o.modeName(), Addresses: r.o.Addresses.String(), Redirect: r.o.Redirect.String(),
 		NewConnections: r.o.New.String(), WaitNs: int64(r.o.slow(10 * time.Second))}
 	if err := r.stage(ctx, m, stagePrepare); err != nil {
 		return err
@@ -195,7 +196,9 @@ func (r *run) activate(ctx context.Context, m *move) error {
 	if err := r.stage(ctx, m, stageCommitted); err != nil {
 		return err
 	}
-	m.newcomers.begin(ctx)
+	if !r.o.away {
+		m.newcomers.begin(ctx)
+	}
 	return nil
 }
 

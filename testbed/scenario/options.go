@@ -53,6 +53,8 @@ type Options struct {
 	two      *TwoSites                              // where the run is in two data centres
 	named    *named                                 // where connections are opened by name
 	between  func(*run, context.Context, hop) error // done before each move; nil = nothing
+	mode     string                                 // of a move; "" = hot
+	away     bool                                   // the VM is unreachable for a time: judged from then on
 }
 
 // Defaults is a translated move with kept IPv6 addresses.
@@ -66,6 +68,9 @@ func Defaults() Options {
 func (o *Options) Validate() error {
 	m := mobility.MoveOptions{Mode: mobility.ModeHot, Addresses: o.Addresses, Redirect: o.Redirect, New: o.New}
 	if err := m.Validate(); err != nil {
+		return err
+	}
+	if err := o.possible(); err != nil {
 		return err
 	}
 	for _, c := range []struct {
@@ -135,6 +140,13 @@ func (o *Options) name() string {
 		return "hot-move"
 	}
 	return o.scenario
+}
+
+func (o *Options) modeName() string {
+	if o.mode == "" {
+		return "hot"
+	}
+	return o.mode
 }
 
 func (o *Options) order() []step {

@@ -163,6 +163,8 @@ func List() []string {
 		"run abort: a prepared and released move is aborted, the VM stays",
 		"run idle: a TCP connection that conntrack has forgotten lives on after the move",
 		"run inter-dc: a VM moves between two data centres and back, by BGP or translated, with or without a fault",
+		"run cold: a move that leaves nothing at the source; the VM is reached once the routers lead to it",
+		"run source-lost: the source dies with the VM, which goes on elsewhere by the operator's word",
 		"matrix: every kind of hot move, judged at the endpoints, at the ports and on every link",
 		"sabotage: every sabotage below, each of which must be seen",
 	}

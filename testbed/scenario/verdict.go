@@ -36,13 +36,13 @@ func Problems(r *result.Run) []string {
 // missing tells which datagrams of a move did not arrive, and when they were
 // sent.
 func (r *run) missing(m *move) (out []string) {
-	u := 0
+	since, u := m.due(r.o.away), 0
 	for _, name := range r.order {
 		for _, st := range r.sessions[name].udp() {
-			if u == len(m.start.udp) {
+			if u == len(since.udp) {
 				return out
 			}
-			for _, x := range st.Missing(m.start.udp[u], m.end.udp[u], 3) {
+			for _, x := range st.Missing(since.udp[u], m.end.udp[u], 3) {
 				from, to := st.Config().A.Addr, st.Config().B.Addr
 				if x.Direction == traffic.BToA {
 					from, to = to, from
@@ -62,11 +62,11 @@ func (r *run) problemsOf(m *move) []string {
 	add := func(format string, args ...any) {
 		out = append(out, fmt.Sprintf("%s: "+format, append([]any{m}, args...)...))
 	}
-	if n := m.lost.UDP + m.lost.TCP; n != 0 {
+	if n := m.lost.UDP + m.lost.TCP; n != 0 && !r.o.away {
 		add("%d packets lost at a port where the VM was not", n)
 	}
-	if m.counted.packets == 0 {
-		add("the redirect at %s has counted nothing", m.from)
+	if what := r.bridged(m); what != "" {
+		add("%s", what)
 	}
 	missing := r.missing(m)
 	if out = append(out, missing...); len(missing) > 0 {
@@ -76,7 +76,7 @@ func (r *run) problemsOf(m *move) []string {
 	for _, b := range broken {
 		add("%s", b)
 	}
-	if r.links != nil {
+	if r.links != nil && !r.o.away { // what is where holds for hot moves
 		for _, f := range r.links.problems(m) {
 			add("%s", f)
 		}

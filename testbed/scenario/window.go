@@ -54,7 +54,7 @@ func (r *run) dropping(do func() error) error {
 // measured is what the endpoints counted in a window.
 func (r *run) measured(w *window) result.Window {
 	var x result.Move
-	r.addTraffic(&x, &move{start: w.from, end: w.to})
+	r.addTraffic(&x, w.from, w.to)
 	return result.Window{Name: w.name, Length: result.Millis(w.length), UDP: x.UDP, Blackout: x.Blackout, TCP: x.TCP}
 }
 
