@@ -31,6 +31,8 @@ if [ "${1:-}" = long ]; then
 	step "FRR, long" go test ./testbed/peers/frr -count 1 -timeout 30m -args -long
 	step "two data centres, long" go test ./testbed/sites -count 1 -timeout 30m -args -long
 	step "fuzzing, long" sh scripts/fuzz.sh 60s
+	step "firmware and its updates" make --no-print-directory firmware-check
+	step "release" make --no-print-directory release-check
 else
 	step "build" make --no-print-directory build
 	step "lint" sh scripts/lint.sh
@@ -42,6 +44,7 @@ else
 	step "matrix" bin/dpmip-lab matrix
 	step "renumber" bin/dpmip-lab run renumber
 	step "sabotage" bin/dpmip-lab sabotage
+	step "arm64 testbed" make --no-print-directory testbed-arm64
 	step "nothing left over" go run ./internal/guard/leftovers check "$snapshot"
 fi
 echo "$passed passed, $failed failed"

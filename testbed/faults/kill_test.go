@@ -73,7 +73,7 @@ func killHolding(w *world) {
 	if v == nil || v.Held == 0 {
 		w.t.Errorf("the successor at %s holds nothing: %v", m.to, v)
 	}
-	if !m.activate(10 * time.Second) {
+	if !m.activate(slower(10 * time.Second)) {
 		w.t.Errorf("the successor at %s activated, but did not commit", m.to)
 	}
 	m.confirmed()

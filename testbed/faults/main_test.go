@@ -11,6 +11,7 @@ import (
 
 var (
 	long   = flag.Bool("long", false, "dead times of minutes")
+	slow   = flag.Int("slow", 1, "how many times slower this machine is, where it is emulated")
 	binDir = flag.String("bin", "", "directory of the programs; empty: build them")
 )
 
@@ -21,6 +22,9 @@ func shortOr(short, whenLong time.Duration) time.Duration {
 	}
 	return short
 }
+
+// slower gives a wait as this machine needs it.
+func slower(d time.Duration) time.Duration { return d * time.Duration(*slow) }
 
 func TestMain(m *testing.M) {
 	flag.Parse()

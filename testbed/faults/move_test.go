@@ -42,7 +42,7 @@ func (m *move) ask(wait time.Duration) (*v1.Move, error) {
 // prepare asks for the move and waits until it is ready.
 func (m *move) prepare() *move {
 	m.w.t.Helper()
-	got, err := m.ask(10 * time.Second)
+	got, err := m.ask(slower(10 * time.Second))
 	if err != nil {
 		m.w.t.Fatalf("prepare %s -> %s: %v", m.from, m.to, err)
 	}
@@ -164,7 +164,7 @@ func (m *move) finish() {
 	m.w.t.Helper()
 	m.release()
 	m.carry()
-	m.activate(10 * time.Second)
+	m.activate(slower(10 * time.Second))
 	m.confirmed()
 }
 

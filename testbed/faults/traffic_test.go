@@ -24,7 +24,7 @@ type flows struct {
 	groups  []*traffic.TCPGroup
 	drops   uint64
 
-	patient   bool // something is held for longer than TCP waits: its time-outs are no fault
+	patient   bool // something is held, or the machine is too slow, for longer than TCP waits: its time-outs are no fault
 	overtaken bool // datagrams may overtake each other
 }
 
@@ -39,7 +39,7 @@ func (w *world) talkTo(vm string, pps, tcp int, peers ...string) *flows {
 	if len(peers) == 0 {
 		peers = []string{topology.CN}
 	}
-	f := &flows{w: w}
+	f := &flows{w: w, patient: *slow > 1}
 	f.drops, _ = w.dc.Lab.Drops()
 	w.t.Cleanup(f.stop)
 	lab := w.dc.Lab
@@ -68,7 +68,7 @@ func (f *flows) more(when string) {
 	f.w.t.Helper()
 	for i, s := range f.streams {
 		a, b := s.Arrived()
-		ctx, cancel := context.WithTimeout(f.w.ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(f.w.ctx, slower(10*time.Second))
 		err := s.WaitFor(ctx, max(a, b)+10)
 		cancel()
 		if err != nil {

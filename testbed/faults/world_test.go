@@ -36,7 +36,7 @@ type world struct {
 // sees it before they are.
 func open(t *testing.T, s scenario.Settings, change func(*world)) *centre {
 	t.Helper()
-	s.Bin, s.Seed = *binDir, 1
+	s.Bin, s.Seed, s.Slow = *binDir, 1, *slow
 	dc, err := scenario.Start(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func (c *centre) close() {
 
 // in lends the centre to a test.
 func (c *centre) in(t *testing.T) *world {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second+shortOr(0, 3*time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), slower(60*time.Second)+shortOr(0, 3*time.Minute))
 	t.Cleanup(cancel)
 	return &world{centre: c, t: t, ctx: ctx}
 }
@@ -153,7 +153,7 @@ func (w *world) pass(d time.Duration) { clock.SleepUntil(clock.Now() + d) }
 // eventually waits until missing says nothing any more.
 func (w *world) eventually(what string, missing func() string) {
 	w.t.Helper()
-	w.within(15*time.Second, what, missing)
+	w.within(slower(15*time.Second), what, missing)
 }
 
 func (w *world) within(limit time.Duration, what string, missing func() string) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -64,7 +65,8 @@ func hotMove(name string, more ...string) Step {
 var testbedSteps = []Step{
 	suite("region reopened after kill", "nicmem.test", "Kill"),
 	suite("BUL reopened after kill", "bul.test", "Kill"),
-	suite("agent killed while holding", "software.test", "Killed"),
+	suite("device killed while holding", "software.test", "Killed"),
+	suite("agent killed during a redirect", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8"),
 	hotMove("hot move translated", "--redirect", "translated"),
 	hotMove("hot move routed", "--redirect", "routed"),
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
@@ -83,11 +85,16 @@ func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { lines.Close() })
+	console, err := os.Create(filepath.Join(dir, t.Name()+".console"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { console.Close() })
 	s := &screen{}
 	m, err := Boot(ctx, Options{
 		Kernel:  filepath.Join(out, "kernel/vmlinuz"),
 		Initrds: []string{filepath.Join(out, "firmware/dpmip-initramfs.img"), payload},
-		Memory:  2048, Append: "dpmip.config=image", Dir: t.TempDir(), Console: s, Results: lines,
+		Memory:  2048, Append: "dpmip.config=image", Dir: t.TempDir(), Console: io.MultiWriter(s, console), Results: lines,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +176,7 @@ func TestTestbedSeesFailures(t *testing.T) {
 	}
 	b := newBench(t, steps)
 	b.folder("payload/bin", arm64(t, testbedPrograms...))
-	tests := crossTests(t, testbedTests[1:]...)
+	tests := crossTests(t, "../../agent/bul", "../../hwabstraction/nicmem")
 	bul := filepath.Join(tests, "bul.test")
 	write(t, bul, read(t, bul)[:1<<20])
 	b.folder("payload/tests", tests)
