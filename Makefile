@@ -78,6 +78,14 @@ testbed-arm64: ## the card's programs on arm64: unit tests emulated, then a card
 	$(MAKE) --no-print-directory firmware
 	sh scripts/testbed-arm64.sh '$(STEPS)'
 
+.PHONY: testbed-netdevsim
+testbed-netdevsim: ## moves through a simulated switch whose route table is full, or that refuses routes, on the emulated card
+	sh scripts/deps.sh netdevsim
+	sh scripts/kernel-arm64.sh
+	sh scripts/netdevsim-arm64.sh
+	$(MAKE) --no-print-directory firmware
+	DPMIP_NETDEVSIM=1 $(GO) test ./testbed/qemu -run TestNetdevsim -count 1 -v -timeout 30m
+
 .PHONY: release-check
 release-check: ## make the release twice, compare every byte, and install it
 	sh scripts/deps.sh firmware

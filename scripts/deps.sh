@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages and Go modules that a make target needs, and says so.
-# usage: deps.sh demo|test|generate|firmware|testbed
+# usage: deps.sh demo|test|generate|firmware|testbed|netdevsim
 set -eu
 need=""
 want() { # command package
@@ -26,8 +26,12 @@ test | generate)
 		want groff groff-base
 	fi
 	;;
-firmware | testbed)
-	[ "$1" = firmware ] || want qemu-aarch64-static qemu-user-static
+firmware | testbed | netdevsim)
+	[ "$1" != testbed ] || want qemu-aarch64-static qemu-user-static
+	if [ "$1" = netdevsim ]; then
+		want aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+		want make make
+	fi
 	want xz xz-utils
 	want cpio cpio
 	want dpkg-deb dpkg
@@ -35,7 +39,7 @@ firmware | testbed)
 	want qemu-system-aarch64 qemu-system-arm
 	;;
 *)
-	echo "usage: $0 demo|test|generate|firmware|testbed" >&2
+	echo "usage: $0 demo|test|generate|firmware|testbed|netdevsim" >&2
 	exit 2
 	;;
 esac

@@ -5,6 +5,7 @@
 # Leaves out/kernel/{vmlinuz,modules/,release}; prints what it does; runs once.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/debian-arm64.sh
 meta=${1:-linux-image-6.12-cloud-arm64}
 out=$PWD/out/kernel
 if [ -s "$out/release" ] && [ -s "$out/vmlinuz" ]; then
@@ -13,31 +14,9 @@ if [ -s "$out/release" ] && [ -s "$out/vmlinuz" ]; then
 fi
 apt=$out/apt
 rm -rf "$out/root" "$out/modules"
-mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/download"
-: >"$apt/status"
-# The archive this machine is set up for: its sources and proxies are apt's own
-# files; only state and cache are ours. Newer kernels of Debian 12 come from its
-# backports, which the sources may lack.
-sources=$apt/sources.list.d
-rm -rf "$sources"
-mkdir -p "$sources"
-cp /etc/apt/sources.list.d/* "$sources/" 2>/dev/null || true
-cp /etc/apt/sources.list "$sources/main.list" 2>/dev/null || true
-cat >"$apt/apt.conf" <<CONF
-Dir::State "$apt/state";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-Dir::Etc::sourcelist "/dev/null";
-Dir::Etc::sourceparts "$sources";
-APT::Architecture "arm64";
-APT::Architectures {"arm64";};
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-Acquire::Retries "3";
-CONF
-export APT_CONFIG="$apt/apt.conf"
+mkdir -p "$out"
 echo "kernel: reading Debian's package lists for arm64"
-apt-get -qq update
+debian_apt "$apt" arm64
 if ! apt-cache show "$meta" >/dev/null 2>&1; then
 	echo "kernel: $meta is not in the sources of this machine" >&2
 	exit 1

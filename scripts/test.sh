@@ -32,6 +32,7 @@ if [ "${1:-}" = long ]; then
 	step "two data centres, long" go test ./testbed/sites -count 1 -timeout 30m -args -long
 	step "fuzzing, long" sh scripts/fuzz.sh 60s
 	step "firmware and its updates" make --no-print-directory firmware-check
+	step "netdevsim" make --no-print-directory testbed-netdevsim
 	step "release" make --no-print-directory release-check
 else
 	step "build" make --no-print-directory build

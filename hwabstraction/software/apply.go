@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 )
@@ -240,10 +241,19 @@ func (b *batch) flushRoutes() {
 		}
 		r := &b.results[b.routeOf[i]]
 		r.Placement = hwabstraction.PlacementNone
-		r.Err = fmt.Errorf("software: kernel route for %s: %w", r.ID, err)
+		r.Err = fmt.Errorf("software: kernel route for %s: %w", r.ID, routeError(err))
 	}
 	b.routes, b.routeOf = b.routes[:0], b.routeOf[:0]
 	clear(b.gone)
+}
+
+// routeError tells a full table, of the kernel or of a switch that follows it,
+// from other refusals.
+func routeError(err error) error {
+	if errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("%w: %w", hwabstraction.ErrTableFull, err)
+	}
+	return err
 }
 
 func (b *batch) flushIndex() {

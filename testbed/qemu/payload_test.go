@@ -39,7 +39,7 @@ type bench struct {
 	a *cpio.Archive
 }
 
-func newBench(t *testing.T, steps []Step) *bench {
+func newBench(t *testing.T, steps []Step, more ...string) *bench {
 	t.Helper()
 	b := &bench{T: t, a: &cpio.Archive{}}
 	b.add("config/init.toml", 0o600, read(t, "testdata/testbed.toml"))
@@ -55,7 +55,7 @@ func newBench(t *testing.T, steps []Step) *bench {
 			t.Fatal(err)
 		}
 	}
-	b.modules()
+	b.modules(more)
 	return b
 }
 
@@ -81,8 +81,9 @@ func (b *bench) folder(to, from string) {
 	}
 }
 
-// modules adds the kernel modules of testdata/modules.txt, in order.
-func (b *bench) modules() {
+// modules adds the kernel modules of testdata/modules.txt, in order; with what
+// netdevsim needs, that too.
+func (b *bench) modules(more []string) {
 	b.Helper()
 	release := strings.TrimSpace(string(read(b.T, filepath.Join(out, "kernel/release"))))
 	root := filepath.Join(out, "kernel/modules", release)
@@ -90,6 +91,7 @@ func (b *bench) modules() {
 	if err != nil {
 		b.Fatal(err)
 	}
+	wanted = append(wanted, more...)
 	builtin := string(read(b.T, filepath.Join(root, "modules.builtin")))
 	list, err := modules.Resolve(os.DirFS(root), builtin, unxz(b.Context()), wanted)
 	if err != nil {
@@ -99,6 +101,10 @@ func (b *bench) modules() {
 	for _, m := range list {
 		order.WriteString(m.Name + ".ko\n")
 		b.add("payload/modules/"+m.Name+".ko", 0o644, m.Image)
+	}
+	if len(more) > 0 {
+		order.WriteString("netdevsim.ko\n")
+		b.add("payload/modules/netdevsim.ko", 0o644, read(b.T, filepath.Join(out, "kernel/netdevsim.ko")))
 	}
 	b.add("payload/modules/list", 0o644, []byte(order.String()))
 }

@@ -72,6 +72,12 @@ var testbedSteps = []Step{
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
 }
 
+// netdevsimSteps need the simulated switch.
+var netdevsimSteps = []Step{
+	suite("full FIB", "faults.test", "TestFullFIB", "-bin", Payload+"/bin", "-slow", "8"),
+	suite("refused offload", "faults.test", "TestFIBRefusesOffload", "-bin", Payload+"/bin", "-slow", "8"),
+}
+
 // bootTestbed boots the image with a payload and gives its results, all of
 // which also go into out/testbed.
 func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *screen) {
@@ -126,6 +132,26 @@ func TestTestbed(t *testing.T) {
 	b := newBench(t, steps)
 	b.folder("payload/bin", arm64(t, testbedPrograms...))
 	b.folder("payload/tests", crossTests(t, testbedTests...))
+	carryOut(t, ctx, b, steps)
+}
+
+// TestNetdevsim runs moves on an emulated card with a simulated switch.
+func TestNetdevsim(t *testing.T) {
+	if os.Getenv("DPMIP_NETDEVSIM") == "" {
+		t.Skip("make testbed-netdevsim builds the module and boots the testbed")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	steps := chosen(t, netdevsimSteps)
+	b := newBench(t, steps, "psample")
+	b.folder("payload/bin", arm64(t, testbedPrograms...))
+	b.folder("payload/tests", crossTests(t, "../faults"))
+	carryOut(t, ctx, b, steps)
+}
+
+// carryOut boots the payload and holds its results against the steps.
+func carryOut(t *testing.T, ctx context.Context, b *bench, steps []Step) {
+	t.Helper()
 	m, s := bootTestbed(t, ctx, b.image())
 	var names []string
 	for r := range m.Results() {
