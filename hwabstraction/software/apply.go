@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 )
@@ -250,7 +249,7 @@ func (b *batch) flushRoutes() {
 // routeError tells a full table, of the kernel or of a switch that follows it,
 // from other refusals.
 func routeError(err error) error {
-	if errors.Is(err, unix.ENOSPC) {
+	if r, ok := errors.AsType[refusal](err); ok && r.full() {
 		return fmt.Errorf("%w: %w", hwabstraction.ErrTableFull, err)
 	}
 	return err

@@ -15,12 +15,18 @@ import (
 // plenty is room for every route of a test.
 const plenty = 10_000
 
+// needsSwitch skips before anything is built: the test runs in the testbed, where
+// a skip is a failure.
+func needsSwitch(t *testing.T) {
+	t.Helper()
+	if !netdevsim.Present() {
+		t.Skip("this kernel has no netdevsim: make testbed-netdevsim brings one that has")
+	}
+}
+
 // simulated puts a switch into a hypervisor whose table takes its routes.
 func simulated(w *world, node string, id int) *netdevsim.Device {
 	w.t.Helper()
-	if !netdevsim.Present() {
-		w.t.Skip("this kernel has no netdevsim: make testbed-netdevsim brings one that has")
-	}
 	d, err := netdevsim.New(w.dc.Lab.Node(node).NS, id)
 	w.must(err)
 	w.t.Cleanup(func() {
@@ -35,6 +41,7 @@ func simulated(w *world, node string, id int) *netdevsim.Device {
 // family. The move is refused with 130, nothing changes where the VM is, and with
 // room again the same move goes.
 func TestFullFIB(t *testing.T) {
+	needsSwitch(t)
 	for i, x := range []struct {
 		name  string
 		table netdevsim.Table
@@ -64,6 +71,7 @@ func TestFullFIB(t *testing.T) {
 // TestFIBRefusesOffload: the destination's switch takes none of the routes that
 // come. They stay the kernel's, marked, and what was acknowledged is carried out.
 func TestFIBRefusesOffload(t *testing.T) {
+	needsSwitch(t)
 	alone(t, scenario.Settings{}, nil, func(w *world) {
 		d := simulated(w, topology.HVB, 20)
 		w.must(d.FailOffload(true))
