@@ -1,7 +1,9 @@
 package flows
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -30,8 +32,12 @@ type Source struct {
 	cfg Config
 
 	mu   sync.Mutex // guards idle
-	idle *conntrack.Conn
+	idle []*conntrack.Conn
 }
+
+// keptSockets is how many sockets are kept between calls: a VM's flows are read
+// from its own zone and from zone 0 at the same time.
+const keptSockets = 2
 
 var _ hwabstraction.FlowSource = (*Source)(nil)
 
@@ -51,26 +57,27 @@ func Open(cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Close lets go of the socket that Flows keeps. Flows works on, with a new one.
+// Close lets go of the sockets that Flows keeps. Flows works on, with new ones.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.idle
+	var errs []error
+	for _, c := range s.idle {
+		if err := c.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("flows: conntrack: %w", err))
+		}
+	}
 	s.idle = nil
-	if c == nil {
-		return nil
-	}
-	if err := c.Close(); err != nil {
-		return fmt.Errorf("flows: conntrack: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// take gets a socket of the caller's own: the one that is kept, if it is free.
+// take gets a socket of the caller's own: one that is kept, if one is free.
 func (s *Source) take() (*conntrack.Conn, error) {
 	s.mu.Lock()
-	c := s.idle
-	s.idle = nil
+	var c *conntrack.Conn
+	if n := len(s.idle); n > 0 {
+		c, s.idle = s.idle[n-1], s.idle[:n-1]
+	}
 	s.mu.Unlock()
 	if c != nil {
 		return c, nil
@@ -82,8 +89,8 @@ func (s *Source) take() (*conntrack.Conn, error) {
 // one, and the answer to a PREPARE waits for the flows.
 func (s *Source) give(c *conntrack.Conn) {
 	s.mu.Lock()
-	if s.idle == nil {
-		s.idle, c = c, nil
+	if len(s.idle) < keptSockets {
+		s.idle, c = append(s.idle, c), nil
 	}
 	s.mu.Unlock()
 	if c != nil {
@@ -105,43 +112,20 @@ func (s *Source) Flows(ctx context.Context, addrs []netip.Addr) ([]hwabstraction
 	if len(addrs) == 0 {
 		return nil, ctx.Err()
 	}
-	c, err := s.take()
-	if err != nil {
+	// Side by side: the kernel visits every bucket of its table for each.
+	filters := s.filters(addrs)
+	found, errs := make([][]conntrack.Flow, len(filters)), make([]error, len(filters))
+	var dumps sync.WaitGroup
+	for i, f := range filters {
+		dumps.Go(func() { found[i], errs[i] = s.dump(ctx, f) })
+	}
+	dumps.Wait()
+	if err := cmp.Or(ctx.Err(), errors.Join(errs...)); err != nil {
 		return nil, err
 	}
-	type answer struct {
-		flows []hwabstraction.Flow
-		err   error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		flows, err := s.dump(c, addrs)
-		done <- answer{flows, err}
-	}()
-	select {
-	case a := <-done:
-		if a.err != nil { // what is still to be read from it belongs to no call
-			c.Close()
-			return nil, a.err
-		}
-		s.give(c)
-		return a.flows, nil
-	case <-ctx.Done():
-		c.Close() // ends the dump
-		<-done
-		return nil, ctx.Err()
-	}
-}
-
-// dump reads one zone after the other.
-func (s *Source) dump(c *conntrack.Conn, addrs []netip.Addr) ([]hwabstraction.Flow, error) {
 	var out []hwabstraction.Flow
 	seen := map[hwabstraction.Flow]bool{}
-	for _, f := range s.filters(addrs) {
-		entries, err := c.DumpFilter(f, nil)
-		if err != nil {
-			return nil, fmt.Errorf("flows: dump: %w", err)
-		}
+	for _, entries := range found {
 		for i := range entries {
 			for _, a := range addrs {
 				flow, ok := flowOf(&entries[i], a)
@@ -153,6 +137,36 @@ func (s *Source) dump(c *conntrack.Conn, addrs []netip.Addr) ([]hwabstraction.Fl
 		}
 	}
 	return out, nil
+}
+
+// dump reads what a filter lets through, until ctx ends.
+func (s *Source) dump(ctx context.Context, f conntrack.Filter) ([]conntrack.Flow, error) {
+	c, err := s.take()
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		flows []conntrack.Flow
+		err   error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		flows, err := c.DumpFilter(f, nil)
+		done <- answer{flows, err}
+	}()
+	select {
+	case a := <-done:
+		if a.err != nil { // what is still to be read from it belongs to no call
+			c.Close()
+			return nil, fmt.Errorf("flows: dump: %w", a.err)
+		}
+		s.give(c)
+		return a.flows, nil
+	case <-ctx.Done():
+		c.Close() // ends the dump
+		<-done
+		return nil, ctx.Err()
+	}
 }
 
 // filters are the dumps that find all flows of addrs.
