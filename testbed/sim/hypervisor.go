@@ -33,6 +33,7 @@ type hypervisor struct {
 	resync   alarm
 	waits    map[agent.CommandID]func(a agent.Answer, ok bool)
 	last     agent.CommandID
+	proofs   prover
 	before   map[mobility.VMID]registration.Inbound // of a sabotage
 }
 
@@ -84,6 +85,7 @@ func (h *hypervisor) restart(hard bool) {
 	_, _ = r.Adopt(context.Background())
 	h.core, h.hands = core, &agent.Hands{Device: h.device, Flows: noFlows{}, Reconciler: r}
 	h.run(core.Start(h.local(), h.records(), hard, nil))
+	h.connect()
 }
 
 // records are what the new process finds in NIC memory.
@@ -103,6 +105,7 @@ func (h *hypervisor) records() []agent.Record {
 
 // crashed: kill -9 leaves card and memory, a reboot leaves the disk.
 func (h *hypervisor) crashed(hard bool) {
+	h.hungUp()
 	waits := h.waits
 	h.waits, h.queue = nil, nil
 	for _, id := range sortedKeys(waits) {

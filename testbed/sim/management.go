@@ -57,6 +57,11 @@ func (m *management) restart(bool) {
 	}
 	m.w.checkAcknowledged()
 	m.run(effects)
+	for _, name := range hypervisorNames {
+		if h := m.w.hypervisors[name]; h != nil && h.alive {
+			h.connect()
+		}
+	}
 }
 
 // crashed loses what was not durable; of the last writes some may have got
@@ -124,8 +129,11 @@ func (m *management) do(e mgmt.Effect) {
 			delete(m.waits, e.ID)
 			m.w.after(100*time.Microsecond, func() { f(e, true) })
 		}
+	case mgmt.Prove:
+		m.prove(e)
 	case mgmt.MoveChanged:
 		m.told(e.Move)
+		m.w.checkProofs(e.Move)
 		m.w.dirty = true
 	case mgmt.Note:
 		m.w.trace("m: %s (vm %s, peer %s, epoch %d)", e.Text, e.VM, e.Peer, e.Epoch)

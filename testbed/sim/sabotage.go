@@ -22,6 +22,7 @@ type sabotage struct {
 	falseConfirm  bool // a router confirms what its kernel does not have
 	drainHome     bool // the answer "not now" to an anchor that asks is taken for yes
 	staleEpoch    bool // an agent does again what an older Request said
+	falseProof    bool // probes are said to have come that have not
 	earlyGiveBack bool // a hold is given back before the source has disarmed
 }
 
@@ -30,7 +31,7 @@ var sabotages = map[string]sabotage{
 	"ack-before-durable": {ackEarly: true},
 	"arm-after-commit":   {lateArm: true},
 	"no-hold":            {noHold: true},
-	"no-delivery":        {noDelivery: true},
+	"no-delivery":        {noDelivery: true, falseProof: true},
 	"early-withdraw":     {earlyWithdraw: true},
 	"false-confirm":      {falseConfirm: true},
 	"drain-kept-at-home": {drainHome: true},
