@@ -20,7 +20,7 @@ func TestFabricPage(t *testing.T) {
 	tor, _ := p.Router(topology.ToRC)
 	border, _ := p.Router(topology.Border1)
 	for name, text := range map[string]string{
-		"a ToR's FRR": frrConfig(&p, tor), "a border's FRR": frrConfig(&p, border), "a border's [bgp]": strings.TrimLeft(borderTables(&p, border), "\n"), "a border's nft": edgeRules(&p),
+		"a ToR's FRR": frrConfig(&p, tor), "a border's FRR": frrConfig(&p, border), "a border's [bgp]": strings.TrimLeft(borderTables(&p, border), "\n"), "a border's nft": edgeRules(&p), "the policy of proofs": provedBetweenSites + "\n",
 	} {
 		if !strings.Contains(string(page), "```\n"+text+"```\n") && !strings.Contains(string(page), "```toml\n"+text+"```\n") {
 			t.Errorf("docs/fabric.md does not show %s as it is:\n%s", name, text)

@@ -36,6 +36,11 @@ type TwoSites struct {
 	Up time.Duration
 }
 
+// provedBetweenSites is the policy of proofs: both borders and a ToR must be seen
+// to reach the delivery addresses before a move is ready, and to have the host
+// routes before it is over.
+const provedBetweenSites = `proofs = { delivery = "require", source = "require", routes = "require", observers = ["border1", "border2", "torB"], deadline = "3s" }`
+
 // StartTwoSites brings up both data centres, the provider and the third site,
 // and waits until the routing has settled. Bin, Seed and Attach of the settings
 // count.
@@ -45,6 +50,9 @@ func StartTwoSites(ctx context.Context, s Settings) (*TwoSites, error) {
 	f := &fabric{frr: map[string]*frr.Router{}, birds: map[string]*bird.Router{}, clients: map[string]dpmipv1connect.RouterServiceClient{}}
 	if s.Prefix == "" {
 		s.Prefix = "sites"
+	}
+	if s.Policy == "" {
+		s.Policy = provedBetweenSites
 	}
 	s.plan, s.fabric = &plan, f.start
 	s.roles = func(r topology.Router) (top, tables string) {
