@@ -80,10 +80,18 @@ func (c *Core) resumeNames() {
 	c.renameAll()
 }
 
-// renameAll looks at every VM that has or had services.
+// renameAll looks at every VM that has or had services. What ended in trouble is
+// tried again: the operator may have brought a zone or a key.
 func (c *Core) renameAll() {
 	for _, vm := range c.named() {
+		before := c.namesOf[vm]
 		c.names(vm)
+		if r := c.namesOf[vm]; r != nil && r == before && r.Settled && r.Trouble != "" {
+			again := *r
+			again.Settled = false
+			c.setNames(vm, &again)
+			c.publishNames(&again)
+		}
 	}
 }
 

@@ -206,6 +206,34 @@ func TestNamesInTheReceipt(t *testing.T) {
 	}
 }
 
+// TestNamesTriedAgain: what could not be published is, after a reload.
+func TestNamesTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, namedInventory)
+	w.wait(2 * time.Second)
+	w.exec(strings.Fields("register vm1 a 2001:db8:a:1::1"))
+	want := w.said()
+	w.step(NamesImpossible{VM: vm1, Version: w.core.Names(vm1).State.Version, Reason: "no zone"})
+	w.settle()
+	if got := w.core.NamesTrouble()[vm1]; got != "no zone" || w.core.NamesPending() != 0 || w.said() != nil {
+		t.Errorf("trouble %q, %d pending", got, w.core.NamesPending())
+	}
+	w.step(InventoryChanged{w.inv})
+	w.settle()
+	w.prove()
+	if d := cmp.Diff(want, w.said()); d != "" {
+		t.Errorf("after a reload (-want +got):\n%s", d)
+	}
+	if got := w.core.NamesTrouble(); len(got) != 0 {
+		t.Errorf("trouble %q", got)
+	}
+	w.step(InventoryChanged{w.inv})
+	w.settle()
+	if got := w.said(); got != nil {
+		t.Errorf("without trouble: %v", got)
+	}
+}
+
 // TestNamesWithAFailingStore: what was reported while the store failed is asked
 // for again.
 func TestNamesWithAFailingStore(t *testing.T) {

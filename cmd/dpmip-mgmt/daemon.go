@@ -204,11 +204,13 @@ func (d *daemon) reload(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.cfg.Inventory, err)
 	}
-	if err := d.reloadNames(inv); err != nil {
+	undo, err := d.reloadNames(inv) // before orders that need its zones
+	if err != nil {
 		return nil, err
 	}
 	changes := inventory.Changes(d.inv, inv)
 	if err := d.loop.SetInventory(ctx, inv); err != nil {
+		undo()
 		return nil, fmt.Errorf("%s: %w", d.cfg.Inventory, err)
 	}
 	d.conn.SetPeers(table)

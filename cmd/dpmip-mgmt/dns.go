@@ -14,6 +14,7 @@ import (
 type names struct {
 	*server.Names
 	zones *dnsupdate.Directory
+	list  []dnsupdate.Zone // what zones holds
 }
 
 // zones are those of [dns], with their keys.
@@ -52,30 +53,37 @@ func (d *daemon) openNames() error {
 		return err
 	}
 	client := &dnsupdate.Client{Timeout: d.cfg.DNS.Timeout.D()}
-	d.names = &names{zones: dnsupdate.NewDirectory(client, d.cfg.DNS.Resolver, zones)}
+	d.names = &names{zones: dnsupdate.NewDirectory(client, d.cfg.DNS.Resolver, zones), list: zones}
 	d.names.Names = server.NewNames(d.loop, client, d.names.zones, d.cfg.DNS.Timing(), d.log)
 	d.loop.UseNames(d.names.Names)
 	return nil
 }
 
 // reloadNames reads the zones and their keys again, which is how a key is
-// rolled. [dns] cannot come or go without a restart.
-func (d *daemon) reloadNames(inv *inventory.Inventory) error {
+// rolled; undo takes that back. [dns] cannot come or go without a restart.
+func (d *daemon) reloadNames(inv *inventory.Inventory) (undo func(), err error) {
+	undo = func() {}
 	cfg, err := strictconf.Load[config](d.cfg.path)
 	if err != nil {
-		return err
+		return undo, err
 	}
 	cfg.path = d.cfg.path
 	if (cfg.DNS == nil) != (d.names == nil) {
-		return fmt.Errorf("%s: [dns] has come or gone: that needs a restart", d.cfg.path)
+		return undo, fmt.Errorf("%s: [dns] has come or gone: that needs a restart", d.cfg.path)
 	}
 	if err := cfg.checkNames(inv); err != nil || d.names == nil {
-		return err
+		return undo, err
 	}
 	zones, err := cfg.zones()
 	if err != nil {
-		return err
+		return undo, err
 	}
-	d.names.zones.Replace(zones)
-	return nil
+	before := d.names.list
+	d.names.set(zones)
+	return func() { d.names.set(before) }, nil
+}
+
+func (n *names) set(zones []dnsupdate.Zone) {
+	n.list = zones
+	n.zones.Replace(zones)
 }

@@ -23,6 +23,7 @@ type Metrics struct {
 	batch       prometheus.Histogram
 	latency     prometheus.Histogram
 	ready       prometheus.Histogram
+	named       prometheus.Histogram
 }
 
 // NewMetrics registers the metrics.
@@ -43,7 +44,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		latency:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_seconds", Help: "How long a transaction of the store takes.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
 		ready:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_move_ready_seconds", Help: "From the asking for a move to its being ready.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 	}
-	r.MustRegister(m.requests, m.messages, m.moves, m.peers, m.names, m.events, m.proofs, m.storeErrors, m.batch, m.latency, m.ready)
+	m.named = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_names_proved_seconds", Help: "From an order for the DNS to its proof at every server.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 16)})
+	r.MustRegister(m.named, m.requests, m.messages, m.moves, m.peers, m.names, m.events, m.proofs, m.storeErrors, m.batch, m.latency, m.ready)
 	return m
 }
 

@@ -25,7 +25,8 @@ type Names struct {
 	jobs   []dnsupdate.Job
 	wake   chan struct{}
 
-	told map[mobility.VMID]string // the failure last told; Run's own
+	told    map[mobility.VMID]string    // the failure last told; Run's own
+	ordered map[mobility.VMID]time.Time // since when an order is out; Run's own
 }
 
 // bySelf is who writes where the management node does.
@@ -33,7 +34,7 @@ const bySelf = "management node"
 
 // NewNames makes the task.
 func NewNames(l *Loop, c *dnsupdate.Client, zones *dnsupdate.Directory, t dnsupdate.Timing, log *slog.Logger) *Names {
-	n := &Names{loop: l, log: log, wake: make(chan struct{}, 1), told: map[mobility.VMID]string{}}
+	n := &Names{loop: l, log: log, wake: make(chan struct{}, 1), told: map[mobility.VMID]string{}, ordered: map[mobility.VMID]time.Time{}}
 	n.updater = dnsupdate.NewUpdater(c, zones, t, func(j dnsupdate.Job) { n.add(func() { n.jobs = append(n.jobs, j) }) })
 	return n
 }
@@ -99,6 +100,7 @@ func (n *Names) Run(ctx context.Context) error {
 // order plans and submits; the event says that it cannot be planned.
 func (n *Names) order(ctx context.Context, o mgmt.PublishNames) mgmt.Event {
 	s := o.Record.State
+	n.ordered[s.VM] = o.Record.Ordered
 	j, err := n.updater.Plan(s, time.Time{})
 	if err != nil {
 		return mgmt.NamesImpossible{VM: s.VM, Version: s.Version, Reason: err.Error()}
@@ -113,7 +115,7 @@ func (n *Names) order(ctx context.Context, o mgmt.PublishNames) mgmt.Event {
 // failure that was not told yet.
 func (n *Names) worth(j dnsupdate.Job) bool {
 	if j.Final() {
-		delete(n.told, j.VM)
+		n.ended(j)
 		return true
 	}
 	failure := ""
@@ -127,6 +129,16 @@ func (n *Names) worth(j dnsupdate.Job) bool {
 	}
 	n.told[j.VM] = failure
 	return true
+}
+
+// ended measures what was proved; an order that a newer one took the place of
+// goes on as that.
+func (n *Names) ended(j dnsupdate.Job) {
+	delete(n.told, j.VM)
+	if j.Err() == nil {
+		n.loop.metrics.named.Observe(time.Since(n.ordered[j.VM]).Seconds())
+		delete(n.ordered, j.VM)
+	}
 }
 
 func (n *Names) tell(ctx context.Context, events []mgmt.Event) {
