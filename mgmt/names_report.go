@@ -169,5 +169,17 @@ func (c *Core) NamesPending() (n int) {
 	return n
 }
 
+// NamesRecords lists the records of all VMs that have or had services, in order.
+// They must not be changed.
+func (c *Core) NamesRecords() []*NamesRecord {
+	var list []*NamesRecord
+	for _, vm := range c.named() {
+		if r := c.namesOf[vm]; r != nil {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
 // Names is the VM's record, or nil.
 func (c *Core) Names(vm mobility.VMID) *NamesRecord { return c.namesOf[vm] }

@@ -58,6 +58,13 @@ func (n *node) AbortMove(_ context.Context, r *connect.Request[v1.AbortMoveReque
 	return connect.NewResponse(&v1.AbortMoveResponse{Move: &v1.Move{Vm: r.Msg.Vm, State: "aborted"}}), nil
 }
 
+func (n *node) ListNames(context.Context, *connect.Request[v1.ListNamesRequest]) (*connect.Response[v1.ListNamesResponse], error) {
+	return connect.NewResponse(&v1.ListNamesResponse{Orders: []*v1.NamesOrder{
+		{Vm: "vm1@dc1", Stage: "publish", Epoch: 2, Step: 1, Names: []string{"www.dc1.example"}, Published: []string{"2001:db8::2"}, Settled: true},
+		{Vm: "vm2@dc1", Stage: "withdraw", Epoch: 3, Step: 4, Names: []string{"db.dc1.example"}, Trouble: "REFUSED"},
+	}}), nil
+}
+
 func (n *node) GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error) {
 	return connect.NewResponse(&v1.GetReceiptResponse{Receipt: n.receipt}), nil
 }
@@ -232,5 +239,15 @@ func TestReceiptSaysWhoServedWhat(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+}
+
+func TestNamesSayWhatIsProved(t *testing.T) {
+	_, out, _ := run(t, "--mgmt", serve(t, &node{}), "names")
+	want := "VM       NAMES            PUBLISHED    STAGE     VERSION  STATE    ORDERED  TROUBLE\n" +
+		"vm1@dc1  www.dc1.example  2001:db8::2  publish   2.1      proved   -        -\n" +
+		"vm2@dc1  db.dc1.example   -            withdraw  3.4      TROUBLE  -        REFUSED\n"
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

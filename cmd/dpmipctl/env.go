@@ -112,7 +112,7 @@ func (e *env) root() *cobra.Command {
 	f.StringVar(&e.tls.Key, "tls-key", e.getenv("DPMIP_TLS_KEY"), "client key (env DPMIP_TLS_KEY)")
 	f.BoolVar(&e.json, "json", false, "print JSON for programs instead of tables")
 	root.AddCommand(e.bindings(), e.binding(), e.hypervisors(), e.hypervisor(), e.routers(), e.hostRoutes(), e.moves(), e.move(),
-		e.receipts(), e.receipt(), e.vm(), e.rules("redirects", "redirect"), e.rules("rules", ""), e.drops(), e.routes(), e.route(), e.use(), e.sessions(), e.exchanged(), e.doctor(), e.reload())
+		e.names(), e.receipts(), e.receipt(), e.vm(), e.rules("redirects", "redirect"), e.rules("rules", ""), e.drops(), e.routes(), e.route(), e.use(), e.sessions(), e.exchanged(), e.doctor(), e.reload())
 	return root
 }
 

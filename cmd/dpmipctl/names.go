@@ -1,11 +1,45 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 )
+
+func (e *env) names() *cobra.Command {
+	req := &v1.ListNamesRequest{}
+	c := command("names", "list what the DNS is to say about each VM, and whether it is known to", 0, func(ctx context.Context, _ []string) error {
+		m, err := e.management()
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		r, err := m.ListNames(ctx, connect.NewRequest(req))
+		if err != nil {
+			return err
+		}
+		var rows [][]any
+		for _, o := range r.Msg.Orders {
+			state := "under way"
+			switch {
+			case o.Trouble != "":
+				state = "TROUBLE"
+			case o.Settled:
+				state = "proved"
+			}
+			rows = append(rows, []any{o.Vm, o.Names, o.Published, o.Stage, fmt.Sprintf("%d.%d", o.Epoch, o.Step), state, at(o.OrderedNs), o.Trouble})
+		}
+		return e.print(r.Msg, "VM NAMES PUBLISHED STAGE VERSION STATE ORDERED TROUBLE", rows)
+	})
+	c.Flags().StringVar(&req.Vm, "vm", "", "only this VM's")
+	c.Flags().BoolVar(&req.Troubled, "troubled", false, "only those that the DNS is not right about")
+	return c
+}
 
 // showNames prints what the DNS was told in a move, and who served which answer
 // when.

@@ -2955,6 +2955,219 @@ func (x *Receipt) GetNames() []*NamesReport {
 	return nil
 }
 
+// What the DNS is to say about one VM.
+type NamesOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	Stage         string                 `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Step          uint32                 `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
+	Names         []string               `protobuf:"bytes,5,rep,name=names,proto3" json:"names,omitempty"`
+	Published     []string               `protobuf:"bytes,6,rep,name=published,proto3" json:"published,omitempty"`
+	Withdrawn     []string               `protobuf:"bytes,7,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	OrderedNs     int64                  `protobuf:"varint,8,opt,name=ordered_ns,json=orderedNs,proto3" json:"ordered_ns,omitempty"`
+	Settled       bool                   `protobuf:"varint,9,opt,name=settled,proto3" json:"settled,omitempty"`
+	Trouble       string                 `protobuf:"bytes,10,opt,name=trouble,proto3" json:"trouble,omitempty"` // settled: every zone has ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamesOrder) Reset() {
+	*x = NamesOrder{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamesOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamesOrder) ProtoMessage() {}
+
+func (x *NamesOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamesOrder.ProtoReflect.Descriptor instead.
+func (*NamesOrder) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *NamesOrder) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *NamesOrder) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *NamesOrder) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *NamesOrder) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *NamesOrder) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *NamesOrder) GetPublished() []string {
+	if x != nil {
+		return x.Published
+	}
+	return nil
+}
+
+func (x *NamesOrder) GetWithdrawn() []string {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return nil
+}
+
+func (x *NamesOrder) GetOrderedNs() int64 {
+	if x != nil {
+		return x.OrderedNs
+	}
+	return 0
+}
+
+func (x *NamesOrder) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *NamesOrder) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+type ListNamesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	Troubled      bool                   `protobuf:"varint,2,opt,name=troubled,proto3" json:"troubled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNamesRequest) Reset() {
+	*x = ListNamesRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNamesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNamesRequest) ProtoMessage() {}
+
+func (x *ListNamesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNamesRequest.ProtoReflect.Descriptor instead.
+func (*ListNamesRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ListNamesRequest) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *ListNamesRequest) GetTroubled() bool {
+	if x != nil {
+		return x.Troubled
+	}
+	return false
+}
+
+type ListNamesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Orders        []*NamesOrder          `protobuf:"bytes,1,rep,name=orders,proto3" json:"orders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNamesResponse) Reset() {
+	*x = ListNamesResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNamesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNamesResponse) ProtoMessage() {}
+
+func (x *ListNamesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNamesResponse.ProtoReflect.Descriptor instead.
+func (*ListNamesResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ListNamesResponse) GetOrders() []*NamesOrder {
+	if x != nil {
+		return x.Orders
+	}
+	return nil
+}
+
 // What became of one stage in one zone of the DNS: who served which answer when.
 type NamesReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2974,7 +3187,7 @@ type NamesReport struct {
 
 func (x *NamesReport) Reset() {
 	*x = NamesReport{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3199,7 @@ func (x *NamesReport) String() string {
 func (*NamesReport) ProtoMessage() {}
 
 func (x *NamesReport) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[42]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3212,7 @@ func (x *NamesReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesReport.ProtoReflect.Descriptor instead.
 func (*NamesReport) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{42}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *NamesReport) GetStage() string {
@@ -3085,7 +3298,7 @@ type NamesServer struct {
 
 func (x *NamesServer) Reset() {
 	*x = NamesServer{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3310,7 @@ func (x *NamesServer) String() string {
 func (*NamesServer) ProtoMessage() {}
 
 func (x *NamesServer) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[43]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3323,7 @@ func (x *NamesServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesServer.ProtoReflect.Descriptor instead.
 func (*NamesServer) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{43}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *NamesServer) GetServer() string {
@@ -3161,7 +3374,7 @@ type NamesAnswer struct {
 
 func (x *NamesAnswer) Reset() {
 	*x = NamesAnswer{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3386,7 @@ func (x *NamesAnswer) String() string {
 func (*NamesAnswer) ProtoMessage() {}
 
 func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[44]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3399,7 @@ func (x *NamesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesAnswer.ProtoReflect.Descriptor instead.
 func (*NamesAnswer) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{44}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *NamesAnswer) GetName() string {
@@ -3234,7 +3447,7 @@ type ListReceiptsRequest struct {
 
 func (x *ListReceiptsRequest) Reset() {
 	*x = ListReceiptsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3246,7 +3459,7 @@ func (x *ListReceiptsRequest) String() string {
 func (*ListReceiptsRequest) ProtoMessage() {}
 
 func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[45]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3259,7 +3472,7 @@ func (x *ListReceiptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsRequest.ProtoReflect.Descriptor instead.
 func (*ListReceiptsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{45}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListReceiptsRequest) GetVm() string {
@@ -3285,7 +3498,7 @@ type ListReceiptsResponse struct {
 
 func (x *ListReceiptsResponse) Reset() {
 	*x = ListReceiptsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3510,7 @@ func (x *ListReceiptsResponse) String() string {
 func (*ListReceiptsResponse) ProtoMessage() {}
 
 func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[46]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3523,7 @@ func (x *ListReceiptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReceiptsResponse.ProtoReflect.Descriptor instead.
 func (*ListReceiptsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{46}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListReceiptsResponse) GetReceipts() []*Receipt {
@@ -3330,7 +3543,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3342,7 +3555,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[47]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3355,7 +3568,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{47}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetReceiptRequest) GetVm() string {
@@ -3381,7 +3594,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3606,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[48]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3619,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{48}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetReceiptResponse) GetReceipt() *Receipt {
@@ -3427,7 +3640,7 @@ type AddEndpointFiguresRequest struct {
 
 func (x *AddEndpointFiguresRequest) Reset() {
 	*x = AddEndpointFiguresRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3652,7 @@ func (x *AddEndpointFiguresRequest) String() string {
 func (*AddEndpointFiguresRequest) ProtoMessage() {}
 
 func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[49]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3665,7 @@ func (x *AddEndpointFiguresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresRequest.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{49}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AddEndpointFiguresRequest) GetVm() string {
@@ -3484,7 +3697,7 @@ type AddEndpointFiguresResponse struct {
 
 func (x *AddEndpointFiguresResponse) Reset() {
 	*x = AddEndpointFiguresResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3709,7 @@ func (x *AddEndpointFiguresResponse) String() string {
 func (*AddEndpointFiguresResponse) ProtoMessage() {}
 
 func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[50]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3722,7 @@ func (x *AddEndpointFiguresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddEndpointFiguresResponse.ProtoReflect.Descriptor instead.
 func (*AddEndpointFiguresResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{50}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
 }
 
 type ReportMoveRequest struct {
@@ -3523,7 +3736,7 @@ type ReportMoveRequest struct {
 
 func (x *ReportMoveRequest) Reset() {
 	*x = ReportMoveRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3535,7 +3748,7 @@ func (x *ReportMoveRequest) String() string {
 func (*ReportMoveRequest) ProtoMessage() {}
 
 func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[51]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3548,7 +3761,7 @@ func (x *ReportMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveRequest.ProtoReflect.Descriptor instead.
 func (*ReportMoveRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{51}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReportMoveRequest) GetVm() string {
@@ -3580,7 +3793,7 @@ type ReportMoveResponse struct {
 
 func (x *ReportMoveResponse) Reset() {
 	*x = ReportMoveResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3592,7 +3805,7 @@ func (x *ReportMoveResponse) String() string {
 func (*ReportMoveResponse) ProtoMessage() {}
 
 func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[52]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3605,7 +3818,7 @@ func (x *ReportMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportMoveResponse.ProtoReflect.Descriptor instead.
 func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{52}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
 }
 
 type WatchProofsRequest struct {
@@ -3618,7 +3831,7 @@ type WatchProofsRequest struct {
 
 func (x *WatchProofsRequest) Reset() {
 	*x = WatchProofsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3630,7 +3843,7 @@ func (x *WatchProofsRequest) String() string {
 func (*WatchProofsRequest) ProtoMessage() {}
 
 func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[53]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3643,7 +3856,7 @@ func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProofsRequest.ProtoReflect.Descriptor instead.
 func (*WatchProofsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{53}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WatchProofsRequest) GetNode() string {
@@ -3673,7 +3886,7 @@ type ProofTask struct {
 
 func (x *ProofTask) Reset() {
 	*x = ProofTask{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3685,7 +3898,7 @@ func (x *ProofTask) String() string {
 func (*ProofTask) ProtoMessage() {}
 
 func (x *ProofTask) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[54]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +3911,7 @@ func (x *ProofTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProofTask.ProtoReflect.Descriptor instead.
 func (*ProofTask) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{54}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ProofTask) GetToken() []byte {
@@ -3749,7 +3962,7 @@ type ReportProofRequest struct {
 
 func (x *ReportProofRequest) Reset() {
 	*x = ReportProofRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3974,7 @@ func (x *ReportProofRequest) String() string {
 func (*ReportProofRequest) ProtoMessage() {}
 
 func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[55]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3987,7 @@ func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProofRequest.ProtoReflect.Descriptor instead.
 func (*ReportProofRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReportProofRequest) GetNode() string {
@@ -3820,7 +4033,7 @@ type ReportProofResponse struct {
 
 func (x *ReportProofResponse) Reset() {
 	*x = ReportProofResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3832,7 +4045,7 @@ func (x *ReportProofResponse) String() string {
 func (*ReportProofResponse) ProtoMessage() {}
 
 func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3845,7 +4058,7 @@ func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProofResponse.ProtoReflect.Descriptor instead.
 func (*ReportProofResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
 }
 
 type ReloadRequest struct {
@@ -3856,7 +4069,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +4081,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +4094,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
 }
 
 type ReloadResponse struct {
@@ -3893,7 +4106,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4118,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4131,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -3941,7 +4154,7 @@ type AttachVMRequest struct {
 
 func (x *AttachVMRequest) Reset() {
 	*x = AttachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3953,7 +4166,7 @@ func (x *AttachVMRequest) String() string {
 func (*AttachVMRequest) ProtoMessage() {}
 
 func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3966,7 +4179,7 @@ func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMRequest.ProtoReflect.Descriptor instead.
 func (*AttachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AttachVMRequest) GetVm() string {
@@ -4013,7 +4226,7 @@ type AttachVMResponse struct {
 
 func (x *AttachVMResponse) Reset() {
 	*x = AttachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4025,7 +4238,7 @@ func (x *AttachVMResponse) String() string {
 func (*AttachVMResponse) ProtoMessage() {}
 
 func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4038,7 +4251,7 @@ func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMResponse.ProtoReflect.Descriptor instead.
 func (*AttachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AttachVMResponse) GetVm() *VM {
@@ -4057,7 +4270,7 @@ type ReleaseVMRequest struct {
 
 func (x *ReleaseVMRequest) Reset() {
 	*x = ReleaseVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4069,7 +4282,7 @@ func (x *ReleaseVMRequest) String() string {
 func (*ReleaseVMRequest) ProtoMessage() {}
 
 func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4082,7 +4295,7 @@ func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReleaseVMRequest) GetVm() string {
@@ -4103,7 +4316,7 @@ type ReleaseVMResponse struct {
 
 func (x *ReleaseVMResponse) Reset() {
 	*x = ReleaseVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4115,7 +4328,7 @@ func (x *ReleaseVMResponse) String() string {
 func (*ReleaseVMResponse) ProtoMessage() {}
 
 func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4128,7 +4341,7 @@ func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ReleaseVMResponse) GetEpoch() uint32 {
@@ -4163,7 +4376,7 @@ type ActivateVMRequest struct {
 
 func (x *ActivateVMRequest) Reset() {
 	*x = ActivateVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4175,7 +4388,7 @@ func (x *ActivateVMRequest) String() string {
 func (*ActivateVMRequest) ProtoMessage() {}
 
 func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4188,7 +4401,7 @@ func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ActivateVMRequest) GetVm() string {
@@ -4225,7 +4438,7 @@ type ActivateVMResponse struct {
 
 func (x *ActivateVMResponse) Reset() {
 	*x = ActivateVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4237,7 +4450,7 @@ func (x *ActivateVMResponse) String() string {
 func (*ActivateVMResponse) ProtoMessage() {}
 
 func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4250,7 +4463,7 @@ func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMResponse.ProtoReflect.Descriptor instead.
 func (*ActivateVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ActivateVMResponse) GetEpoch() uint32 {
@@ -4298,7 +4511,7 @@ type DetachVMRequest struct {
 
 func (x *DetachVMRequest) Reset() {
 	*x = DetachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4310,7 +4523,7 @@ func (x *DetachVMRequest) String() string {
 func (*DetachVMRequest) ProtoMessage() {}
 
 func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4323,7 +4536,7 @@ func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMRequest.ProtoReflect.Descriptor instead.
 func (*DetachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DetachVMRequest) GetVm() string {
@@ -4348,7 +4561,7 @@ type DetachVMResponse struct {
 
 func (x *DetachVMResponse) Reset() {
 	*x = DetachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4360,7 +4573,7 @@ func (x *DetachVMResponse) String() string {
 func (*DetachVMResponse) ProtoMessage() {}
 
 func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4373,7 +4586,7 @@ func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMResponse.ProtoReflect.Descriptor instead.
 func (*DetachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
 }
 
 type VM struct {
@@ -4401,7 +4614,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4413,7 +4626,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4426,7 +4639,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *VM) GetVm() string {
@@ -4556,7 +4769,7 @@ type ListVMsRequest struct {
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +4781,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +4794,7 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
 }
 
 type ListVMsResponse struct {
@@ -4593,7 +4806,7 @@ type ListVMsResponse struct {
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4605,7 +4818,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4618,7 +4831,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListVMsResponse) GetVms() []*VM {
@@ -4649,7 +4862,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4661,7 +4874,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4674,7 +4887,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Rule) GetKind() string {
@@ -4777,7 +4990,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +5002,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +5015,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListRulesRequest) GetKind() string {
@@ -4821,7 +5034,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4833,7 +5046,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4846,7 +5059,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4864,7 +5077,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4876,7 +5089,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4889,7 +5102,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 type ListDropsResponse struct {
@@ -4901,7 +5114,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4913,7 +5126,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4926,7 +5139,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListDropsResponse) GetDrops() map[string]uint64 {
@@ -4954,7 +5167,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4966,7 +5179,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4979,7 +5192,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Route) GetAddress() string {
@@ -5061,7 +5274,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5073,7 +5286,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5086,7 +5299,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListRoutesRequest) GetAddress() string {
@@ -5105,7 +5318,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5117,7 +5330,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5130,7 +5343,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -5153,7 +5366,7 @@ type GetRouteRequest struct {
 
 func (x *GetRouteRequest) Reset() {
 	*x = GetRouteRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5165,7 +5378,7 @@ func (x *GetRouteRequest) String() string {
 func (*GetRouteRequest) ProtoMessage() {}
 
 func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5178,7 +5391,7 @@ func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetRouteRequest) GetAddress() string {
@@ -5227,7 +5440,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5239,7 +5452,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5252,7 +5465,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *NextHop) GetGateway() string {
@@ -5291,7 +5504,7 @@ type KernelRoute struct {
 
 func (x *KernelRoute) Reset() {
 	*x = KernelRoute{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5303,7 +5516,7 @@ func (x *KernelRoute) String() string {
 func (*KernelRoute) ProtoMessage() {}
 
 func (x *KernelRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5316,7 +5529,7 @@ func (x *KernelRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
 func (*KernelRoute) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *KernelRoute) GetPrefix() string {
@@ -5383,7 +5596,7 @@ type GetRouteResponse struct {
 
 func (x *GetRouteResponse) Reset() {
 	*x = GetRouteResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5395,7 +5608,7 @@ func (x *GetRouteResponse) String() string {
 func (*GetRouteResponse) ProtoMessage() {}
 
 func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5408,7 +5621,7 @@ func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *GetRouteResponse) GetInstalled() bool {
@@ -5468,7 +5681,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5480,7 +5693,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5493,7 +5706,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
 }
 
 type GetUseResponse struct {
@@ -5515,7 +5728,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5527,7 +5740,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5540,7 +5753,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *GetUseResponse) GetRoutes() uint32 {
@@ -5643,7 +5856,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5655,7 +5868,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5668,7 +5881,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Session) GetPeer() string {
@@ -5784,7 +5997,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5796,7 +6009,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5809,7 +6022,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
 }
 
 type ListSessionsResponse struct {
@@ -5823,7 +6036,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5835,7 +6048,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5848,7 +6061,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -5889,7 +6102,7 @@ type Exchanged struct {
 
 func (x *Exchanged) Reset() {
 	*x = Exchanged{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5901,7 +6114,7 @@ func (x *Exchanged) String() string {
 func (*Exchanged) ProtoMessage() {}
 
 func (x *Exchanged) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5914,7 +6127,7 @@ func (x *Exchanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
 func (*Exchanged) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Exchanged) GetPrefix() string {
@@ -5991,7 +6204,7 @@ type ListExchangedRequest struct {
 
 func (x *ListExchangedRequest) Reset() {
 	*x = ListExchangedRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6003,7 +6216,7 @@ func (x *ListExchangedRequest) String() string {
 func (*ListExchangedRequest) ProtoMessage() {}
 
 func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6016,7 +6229,7 @@ func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
 func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListExchangedRequest) GetPeer() string {
@@ -6049,7 +6262,7 @@ type ListExchangedResponse struct {
 
 func (x *ListExchangedResponse) Reset() {
 	*x = ListExchangedResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6061,7 +6274,7 @@ func (x *ListExchangedResponse) String() string {
 func (*ListExchangedResponse) ProtoMessage() {}
 
 func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6074,7 +6287,7 @@ func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
 func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{89}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
@@ -6096,7 +6309,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6108,7 +6321,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6121,7 +6334,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{90}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Check) GetName() string {
@@ -6160,7 +6373,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6172,7 +6385,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6185,7 +6398,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{91}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{94}
 }
 
 type DoctorResponse struct {
@@ -6198,7 +6411,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6210,7 +6423,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6223,7 +6436,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{92}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -6498,7 +6711,26 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x05final\x18\b \x01(\bR\x05final\x12+\n" +
 	"\x05names\x18\x14 \x03(\v2\x15.dpmip.v1.NamesReportR\x05namesB\f\n" +
 	"\n" +
-	"_endpoints\"\x98\x02\n" +
+	"_endpoints\"\x81\x02\n" +
+	"\n" +
+	"NamesOrder\x12\x0e\n" +
+	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x14\n" +
+	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\rR\x04step\x12\x14\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\x12\x1c\n" +
+	"\tpublished\x18\x06 \x03(\tR\tpublished\x12\x1c\n" +
+	"\twithdrawn\x18\a \x03(\tR\twithdrawn\x12\x1d\n" +
+	"\n" +
+	"ordered_ns\x18\b \x01(\x03R\torderedNs\x12\x18\n" +
+	"\asettled\x18\t \x01(\bR\asettled\x12\x18\n" +
+	"\atrouble\x18\n" +
+	" \x01(\tR\atrouble\">\n" +
+	"\x10ListNamesRequest\x12\x0e\n" +
+	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x1a\n" +
+	"\btroubled\x18\x02 \x01(\bR\btroubled\"A\n" +
+	"\x11ListNamesResponse\x12,\n" +
+	"\x06orders\x18\x01 \x03(\v2\x14.dpmip.v1.NamesOrderR\x06orders\"\x98\x02\n" +
 	"\vNamesReport\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x0e\n" +
@@ -6747,7 +6979,7 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\rDoctorRequest\"S\n" +
 	"\x0eDoctorResponse\x12'\n" +
 	"\x06checks\x18\x01 \x03(\v2\x0f.dpmip.v1.CheckR\x06checks\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion2\xaf\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion2\xf5\n" +
 	"\n" +
 	"\x11ManagementService\x12M\n" +
 	"\fListBindings\x12\x1d.dpmip.v1.ListBindingsRequest\x1a\x1e.dpmip.v1.ListBindingsResponse\x12G\n" +
@@ -6763,7 +6995,8 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\n" +
 	"SourceLost\x12\x1b.dpmip.v1.SourceLostRequest\x1a\x1c.dpmip.v1.SourceLostResponse\x12_\n" +
 	"\x12EvacuateHypervisor\x12#.dpmip.v1.EvacuateHypervisorRequest\x1a$.dpmip.v1.EvacuateHypervisorResponse\x12Y\n" +
-	"\x10RetireHypervisor\x12!.dpmip.v1.RetireHypervisorRequest\x1a\".dpmip.v1.RetireHypervisorResponse\x12M\n" +
+	"\x10RetireHypervisor\x12!.dpmip.v1.RetireHypervisorRequest\x1a\".dpmip.v1.RetireHypervisorResponse\x12D\n" +
+	"\tListNames\x12\x1a.dpmip.v1.ListNamesRequest\x1a\x1b.dpmip.v1.ListNamesResponse\x12M\n" +
 	"\fListReceipts\x12\x1d.dpmip.v1.ListReceiptsRequest\x1a\x1e.dpmip.v1.ListReceiptsResponse\x12G\n" +
 	"\n" +
 	"GetReceipt\x12\x1b.dpmip.v1.GetReceiptRequest\x1a\x1c.dpmip.v1.GetReceiptResponse\x12_\n" +
@@ -6807,7 +7040,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -6851,58 +7084,61 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*EndpointFigures)(nil),            // 39: dpmip.v1.EndpointFigures
 	(*DirectShare)(nil),                // 40: dpmip.v1.DirectShare
 	(*Receipt)(nil),                    // 41: dpmip.v1.Receipt
-	(*NamesReport)(nil),                // 42: dpmip.v1.NamesReport
-	(*NamesServer)(nil),                // 43: dpmip.v1.NamesServer
-	(*NamesAnswer)(nil),                // 44: dpmip.v1.NamesAnswer
-	(*ListReceiptsRequest)(nil),        // 45: dpmip.v1.ListReceiptsRequest
-	(*ListReceiptsResponse)(nil),       // 46: dpmip.v1.ListReceiptsResponse
-	(*GetReceiptRequest)(nil),          // 47: dpmip.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),         // 48: dpmip.v1.GetReceiptResponse
-	(*AddEndpointFiguresRequest)(nil),  // 49: dpmip.v1.AddEndpointFiguresRequest
-	(*AddEndpointFiguresResponse)(nil), // 50: dpmip.v1.AddEndpointFiguresResponse
-	(*ReportMoveRequest)(nil),          // 51: dpmip.v1.ReportMoveRequest
-	(*ReportMoveResponse)(nil),         // 52: dpmip.v1.ReportMoveResponse
-	(*WatchProofsRequest)(nil),         // 53: dpmip.v1.WatchProofsRequest
-	(*ProofTask)(nil),                  // 54: dpmip.v1.ProofTask
-	(*ReportProofRequest)(nil),         // 55: dpmip.v1.ReportProofRequest
-	(*ReportProofResponse)(nil),        // 56: dpmip.v1.ReportProofResponse
-	(*ReloadRequest)(nil),              // 57: dpmip.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 58: dpmip.v1.ReloadResponse
-	(*AttachVMRequest)(nil),            // 59: dpmip.v1.AttachVMRequest
-	(*AttachVMResponse)(nil),           // 60: dpmip.v1.AttachVMResponse
-	(*ReleaseVMRequest)(nil),           // 61: dpmip.v1.ReleaseVMRequest
-	(*ReleaseVMResponse)(nil),          // 62: dpmip.v1.ReleaseVMResponse
-	(*ActivateVMRequest)(nil),          // 63: dpmip.v1.ActivateVMRequest
-	(*ActivateVMResponse)(nil),         // 64: dpmip.v1.ActivateVMResponse
-	(*DetachVMRequest)(nil),            // 65: dpmip.v1.DetachVMRequest
-	(*DetachVMResponse)(nil),           // 66: dpmip.v1.DetachVMResponse
-	(*VM)(nil),                         // 67: dpmip.v1.VM
-	(*ListVMsRequest)(nil),             // 68: dpmip.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),            // 69: dpmip.v1.ListVMsResponse
-	(*Rule)(nil),                       // 70: dpmip.v1.Rule
-	(*ListRulesRequest)(nil),           // 71: dpmip.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 72: dpmip.v1.ListRulesResponse
-	(*ListDropsRequest)(nil),           // 73: dpmip.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),          // 74: dpmip.v1.ListDropsResponse
-	(*Route)(nil),                      // 75: dpmip.v1.Route
-	(*ListRoutesRequest)(nil),          // 76: dpmip.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),         // 77: dpmip.v1.ListRoutesResponse
-	(*GetRouteRequest)(nil),            // 78: dpmip.v1.GetRouteRequest
-	(*NextHop)(nil),                    // 79: dpmip.v1.NextHop
-	(*KernelRoute)(nil),                // 80: dpmip.v1.KernelRoute
-	(*GetRouteResponse)(nil),           // 81: dpmip.v1.GetRouteResponse
-	(*GetUseRequest)(nil),              // 82: dpmip.v1.GetUseRequest
-	(*GetUseResponse)(nil),             // 83: dpmip.v1.GetUseResponse
-	(*Session)(nil),                    // 84: dpmip.v1.Session
-	(*ListSessionsRequest)(nil),        // 85: dpmip.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),       // 86: dpmip.v1.ListSessionsResponse
-	(*Exchanged)(nil),                  // 87: dpmip.v1.Exchanged
-	(*ListExchangedRequest)(nil),       // 88: dpmip.v1.ListExchangedRequest
-	(*ListExchangedResponse)(nil),      // 89: dpmip.v1.ListExchangedResponse
-	(*Check)(nil),                      // 90: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 91: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 92: dpmip.v1.DoctorResponse
-	nil,                                // 93: dpmip.v1.ListDropsResponse.DropsEntry
+	(*NamesOrder)(nil),                 // 42: dpmip.v1.NamesOrder
+	(*ListNamesRequest)(nil),           // 43: dpmip.v1.ListNamesRequest
+	(*ListNamesResponse)(nil),          // 44: dpmip.v1.ListNamesResponse
+	(*NamesReport)(nil),                // 45: dpmip.v1.NamesReport
+	(*NamesServer)(nil),                // 46: dpmip.v1.NamesServer
+	(*NamesAnswer)(nil),                // 47: dpmip.v1.NamesAnswer
+	(*ListReceiptsRequest)(nil),        // 48: dpmip.v1.ListReceiptsRequest
+	(*ListReceiptsResponse)(nil),       // 49: dpmip.v1.ListReceiptsResponse
+	(*GetReceiptRequest)(nil),          // 50: dpmip.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),         // 51: dpmip.v1.GetReceiptResponse
+	(*AddEndpointFiguresRequest)(nil),  // 52: dpmip.v1.AddEndpointFiguresRequest
+	(*AddEndpointFiguresResponse)(nil), // 53: dpmip.v1.AddEndpointFiguresResponse
+	(*ReportMoveRequest)(nil),          // 54: dpmip.v1.ReportMoveRequest
+	(*ReportMoveResponse)(nil),         // 55: dpmip.v1.ReportMoveResponse
+	(*WatchProofsRequest)(nil),         // 56: dpmip.v1.WatchProofsRequest
+	(*ProofTask)(nil),                  // 57: dpmip.v1.ProofTask
+	(*ReportProofRequest)(nil),         // 58: dpmip.v1.ReportProofRequest
+	(*ReportProofResponse)(nil),        // 59: dpmip.v1.ReportProofResponse
+	(*ReloadRequest)(nil),              // 60: dpmip.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 61: dpmip.v1.ReloadResponse
+	(*AttachVMRequest)(nil),            // 62: dpmip.v1.AttachVMRequest
+	(*AttachVMResponse)(nil),           // 63: dpmip.v1.AttachVMResponse
+	(*ReleaseVMRequest)(nil),           // 64: dpmip.v1.ReleaseVMRequest
+	(*ReleaseVMResponse)(nil),          // 65: dpmip.v1.ReleaseVMResponse
+	(*ActivateVMRequest)(nil),          // 66: dpmip.v1.ActivateVMRequest
+	(*ActivateVMResponse)(nil),         // 67: dpmip.v1.ActivateVMResponse
+	(*DetachVMRequest)(nil),            // 68: dpmip.v1.DetachVMRequest
+	(*DetachVMResponse)(nil),           // 69: dpmip.v1.DetachVMResponse
+	(*VM)(nil),                         // 70: dpmip.v1.VM
+	(*ListVMsRequest)(nil),             // 71: dpmip.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),            // 72: dpmip.v1.ListVMsResponse
+	(*Rule)(nil),                       // 73: dpmip.v1.Rule
+	(*ListRulesRequest)(nil),           // 74: dpmip.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 75: dpmip.v1.ListRulesResponse
+	(*ListDropsRequest)(nil),           // 76: dpmip.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),          // 77: dpmip.v1.ListDropsResponse
+	(*Route)(nil),                      // 78: dpmip.v1.Route
+	(*ListRoutesRequest)(nil),          // 79: dpmip.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),         // 80: dpmip.v1.ListRoutesResponse
+	(*GetRouteRequest)(nil),            // 81: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 82: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 83: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 84: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 85: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 86: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 87: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 88: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 89: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 90: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 91: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 92: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 93: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 94: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 95: dpmip.v1.DoctorResponse
+	nil,                                // 96: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -6912,12 +7148,12 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	3,  // 4: dpmip.v1.GetBindingResponse.binding:type_name -> dpmip.v1.Binding
 	8,  // 5: dpmip.v1.ListHypervisorsResponse.hypervisors:type_name -> dpmip.v1.Hypervisor
 	12, // 6: dpmip.v1.Router.report:type_name -> dpmip.v1.RouterReport
-	83, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
-	84, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
+	86, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
+	87, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
 	13, // 9: dpmip.v1.RouterReport.routes:type_name -> dpmip.v1.RouteChanges
-	90, // 10: dpmip.v1.RouterReport.igp:type_name -> dpmip.v1.Check
-	75, // 11: dpmip.v1.RouteChanges.changed:type_name -> dpmip.v1.Route
-	75, // 12: dpmip.v1.HostRoute.route:type_name -> dpmip.v1.Route
+	93, // 10: dpmip.v1.RouterReport.igp:type_name -> dpmip.v1.Check
+	78, // 11: dpmip.v1.RouteChanges.changed:type_name -> dpmip.v1.Route
+	78, // 12: dpmip.v1.HostRoute.route:type_name -> dpmip.v1.Route
 	14, // 13: dpmip.v1.ListHostRoutesResponse.routes:type_name -> dpmip.v1.HostRoute
 	12, // 14: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
 	11, // 15: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
@@ -6933,100 +7169,103 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	22, // 25: dpmip.v1.Receipt.move:type_name -> dpmip.v1.Move
 	38, // 26: dpmip.v1.Receipt.holders:type_name -> dpmip.v1.HolderReport
 	39, // 27: dpmip.v1.Receipt.endpoints:type_name -> dpmip.v1.EndpointFigures
-	42, // 28: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
-	43, // 29: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
-	44, // 30: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
-	41, // 31: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
-	41, // 32: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
-	39, // 33: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
-	38, // 34: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
-	67, // 35: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
-	24, // 36: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
-	24, // 37: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
-	67, // 38: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
-	70, // 39: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	93, // 40: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
-	75, // 41: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	79, // 42: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
-	80, // 43: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
-	84, // 44: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
-	87, // 45: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
-	90, // 46: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 47: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 48: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 49: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	19, // 50: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	15, // 51: dpmip.v1.ManagementService.ListHostRoutes:input_type -> dpmip.v1.ListHostRoutesRequest
-	25, // 52: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	27, // 53: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	28, // 54: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	30, // 55: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	32, // 56: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	34, // 57: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	36, // 58: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	45, // 59: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	47, // 60: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	49, // 61: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	57, // 62: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	91, // 63: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	51, // 64: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	17, // 65: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
-	53, // 66: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
-	55, // 67: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
-	59, // 68: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	61, // 69: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	63, // 70: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	65, // 71: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	68, // 72: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	71, // 73: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	73, // 74: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	91, // 75: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	76, // 76: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	78, // 77: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
-	82, // 78: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
-	85, // 79: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
-	88, // 80: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
-	91, // 81: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 82: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 83: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 84: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	20, // 85: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	16, // 86: dpmip.v1.ManagementService.ListHostRoutes:output_type -> dpmip.v1.ListHostRoutesResponse
-	26, // 87: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	22, // 88: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	29, // 89: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	31, // 90: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	33, // 91: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	35, // 92: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	37, // 93: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	46, // 94: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	48, // 95: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	50, // 96: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	58, // 97: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	92, // 98: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	52, // 99: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	18, // 100: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
-	54, // 101: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
-	56, // 102: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
-	60, // 103: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	62, // 104: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	64, // 105: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	66, // 106: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	69, // 107: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	72, // 108: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	74, // 109: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	92, // 110: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	77, // 111: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	81, // 112: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
-	83, // 113: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
-	86, // 114: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
-	89, // 115: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
-	92, // 116: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	82, // [82:117] is the sub-list for method output_type
-	47, // [47:82] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	45, // 28: dpmip.v1.Receipt.names:type_name -> dpmip.v1.NamesReport
+	42, // 29: dpmip.v1.ListNamesResponse.orders:type_name -> dpmip.v1.NamesOrder
+	46, // 30: dpmip.v1.NamesReport.servers:type_name -> dpmip.v1.NamesServer
+	47, // 31: dpmip.v1.NamesServer.answers:type_name -> dpmip.v1.NamesAnswer
+	41, // 32: dpmip.v1.ListReceiptsResponse.receipts:type_name -> dpmip.v1.Receipt
+	41, // 33: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
+	39, // 34: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
+	38, // 35: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
+	70, // 36: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
+	24, // 37: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
+	24, // 38: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
+	70, // 39: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
+	73, // 40: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
+	96, // 41: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	78, // 42: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
+	82, // 43: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	83, // 44: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	87, // 45: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	90, // 46: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	93, // 47: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 48: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 49: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 50: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	19, // 51: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	15, // 52: dpmip.v1.ManagementService.ListHostRoutes:input_type -> dpmip.v1.ListHostRoutesRequest
+	25, // 53: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	27, // 54: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	28, // 55: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	30, // 56: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	32, // 57: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	34, // 58: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	36, // 59: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	43, // 60: dpmip.v1.ManagementService.ListNames:input_type -> dpmip.v1.ListNamesRequest
+	48, // 61: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	50, // 62: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	52, // 63: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	60, // 64: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	94, // 65: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	54, // 66: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	17, // 67: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
+	56, // 68: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
+	58, // 69: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
+	62, // 70: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	64, // 71: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	66, // 72: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	68, // 73: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	71, // 74: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	74, // 75: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	76, // 76: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	94, // 77: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	79, // 78: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	81, // 79: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	85, // 80: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	88, // 81: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	91, // 82: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	94, // 83: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 84: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 85: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 86: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	20, // 87: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	16, // 88: dpmip.v1.ManagementService.ListHostRoutes:output_type -> dpmip.v1.ListHostRoutesResponse
+	26, // 89: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	22, // 90: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	29, // 91: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	31, // 92: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	33, // 93: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	35, // 94: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	37, // 95: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	44, // 96: dpmip.v1.ManagementService.ListNames:output_type -> dpmip.v1.ListNamesResponse
+	49, // 97: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	51, // 98: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	53, // 99: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	61, // 100: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	95, // 101: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	55, // 102: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	18, // 103: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
+	57, // 104: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
+	59, // 105: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
+	63, // 106: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	65, // 107: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	67, // 108: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	69, // 109: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	72, // 110: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	75, // 111: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	77, // 112: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	95, // 113: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	80, // 114: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	84, // 115: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	86, // 116: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	89, // 117: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	92, // 118: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	95, // 119: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	84, // [84:120] is the sub-list for method output_type
+	48, // [48:84] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -7041,7 +7280,7 @@ func file_dpmip_v1_dpmip_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   94,
+			NumMessages:   97,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

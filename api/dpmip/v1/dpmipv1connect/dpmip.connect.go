@@ -79,6 +79,9 @@ const (
 	// ManagementServiceRetireHypervisorProcedure is the fully-qualified name of the ManagementService's
 	// RetireHypervisor RPC.
 	ManagementServiceRetireHypervisorProcedure = "/dpmip.v1.ManagementService/RetireHypervisor"
+	// ManagementServiceListNamesProcedure is the fully-qualified name of the ManagementService's
+	// ListNames RPC.
+	ManagementServiceListNamesProcedure = "/dpmip.v1.ManagementService/ListNames"
 	// ManagementServiceListReceiptsProcedure is the fully-qualified name of the ManagementService's
 	// ListReceipts RPC.
 	ManagementServiceListReceiptsProcedure = "/dpmip.v1.ManagementService/ListReceipts"
@@ -156,6 +159,8 @@ type ManagementServiceClient interface {
 	SourceLost(context.Context, *connect.Request[v1.SourceLostRequest]) (*connect.Response[v1.SourceLostResponse], error)
 	EvacuateHypervisor(context.Context, *connect.Request[v1.EvacuateHypervisorRequest]) (*connect.Response[v1.EvacuateHypervisorResponse], error)
 	RetireHypervisor(context.Context, *connect.Request[v1.RetireHypervisorRequest]) (*connect.Response[v1.RetireHypervisorResponse], error)
+	// ListNames lists what the DNS is to say about each VM that has services, and whether it is known to.
+	ListNames(context.Context, *connect.Request[v1.ListNamesRequest]) (*connect.Response[v1.ListNamesResponse], error)
 	ListReceipts(context.Context, *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error)
 	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error)
 	// AddEndpointFigures lets whoever counted at the endpoints add to a receipt.
@@ -247,6 +252,12 @@ func NewManagementServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(managementServiceMethods.ByName("RetireHypervisor")),
 			connect.WithClientOptions(opts...),
 		),
+		listNames: connect.NewClient[v1.ListNamesRequest, v1.ListNamesResponse](
+			httpClient,
+			baseURL+ManagementServiceListNamesProcedure,
+			connect.WithSchema(managementServiceMethods.ByName("ListNames")),
+			connect.WithClientOptions(opts...),
+		),
 		listReceipts: connect.NewClient[v1.ListReceiptsRequest, v1.ListReceiptsResponse](
 			httpClient,
 			baseURL+ManagementServiceListReceiptsProcedure,
@@ -294,6 +305,7 @@ type managementServiceClient struct {
 	sourceLost         *connect.Client[v1.SourceLostRequest, v1.SourceLostResponse]
 	evacuateHypervisor *connect.Client[v1.EvacuateHypervisorRequest, v1.EvacuateHypervisorResponse]
 	retireHypervisor   *connect.Client[v1.RetireHypervisorRequest, v1.RetireHypervisorResponse]
+	listNames          *connect.Client[v1.ListNamesRequest, v1.ListNamesResponse]
 	listReceipts       *connect.Client[v1.ListReceiptsRequest, v1.ListReceiptsResponse]
 	getReceipt         *connect.Client[v1.GetReceiptRequest, v1.GetReceiptResponse]
 	addEndpointFigures *connect.Client[v1.AddEndpointFiguresRequest, v1.AddEndpointFiguresResponse]
@@ -361,6 +373,11 @@ func (c *managementServiceClient) RetireHypervisor(ctx context.Context, req *con
 	return c.retireHypervisor.CallUnary(ctx, req)
 }
 
+// ListNames calls dpmip.v1.ManagementService.ListNames.
+func (c *managementServiceClient) ListNames(ctx context.Context, req *connect.Request[v1.ListNamesRequest]) (*connect.Response[v1.ListNamesResponse], error) {
+	return c.listNames.CallUnary(ctx, req)
+}
+
 // ListReceipts calls dpmip.v1.ManagementService.ListReceipts.
 func (c *managementServiceClient) ListReceipts(ctx context.Context, req *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error) {
 	return c.listReceipts.CallUnary(ctx, req)
@@ -403,6 +420,8 @@ type ManagementServiceHandler interface {
 	SourceLost(context.Context, *connect.Request[v1.SourceLostRequest]) (*connect.Response[v1.SourceLostResponse], error)
 	EvacuateHypervisor(context.Context, *connect.Request[v1.EvacuateHypervisorRequest]) (*connect.Response[v1.EvacuateHypervisorResponse], error)
 	RetireHypervisor(context.Context, *connect.Request[v1.RetireHypervisorRequest]) (*connect.Response[v1.RetireHypervisorResponse], error)
+	// ListNames lists what the DNS is to say about each VM that has services, and whether it is known to.
+	ListNames(context.Context, *connect.Request[v1.ListNamesRequest]) (*connect.Response[v1.ListNamesResponse], error)
 	ListReceipts(context.Context, *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error)
 	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.GetReceiptResponse], error)
 	// AddEndpointFigures lets whoever counted at the endpoints add to a receipt.
@@ -490,6 +509,12 @@ func NewManagementServiceHandler(svc ManagementServiceHandler, opts ...connect.H
 		connect.WithSchema(managementServiceMethods.ByName("RetireHypervisor")),
 		connect.WithHandlerOptions(opts...),
 	)
+	managementServiceListNamesHandler := connect.NewUnaryHandler(
+		ManagementServiceListNamesProcedure,
+		svc.ListNames,
+		connect.WithSchema(managementServiceMethods.ByName("ListNames")),
+		connect.WithHandlerOptions(opts...),
+	)
 	managementServiceListReceiptsHandler := connect.NewUnaryHandler(
 		ManagementServiceListReceiptsProcedure,
 		svc.ListReceipts,
@@ -546,6 +571,8 @@ func NewManagementServiceHandler(svc ManagementServiceHandler, opts ...connect.H
 			managementServiceEvacuateHypervisorHandler.ServeHTTP(w, r)
 		case ManagementServiceRetireHypervisorProcedure:
 			managementServiceRetireHypervisorHandler.ServeHTTP(w, r)
+		case ManagementServiceListNamesProcedure:
+			managementServiceListNamesHandler.ServeHTTP(w, r)
 		case ManagementServiceListReceiptsProcedure:
 			managementServiceListReceiptsHandler.ServeHTTP(w, r)
 		case ManagementServiceGetReceiptProcedure:
@@ -611,6 +638,10 @@ func (UnimplementedManagementServiceHandler) EvacuateHypervisor(context.Context,
 
 func (UnimplementedManagementServiceHandler) RetireHypervisor(context.Context, *connect.Request[v1.RetireHypervisorRequest]) (*connect.Response[v1.RetireHypervisorResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ManagementService.RetireHypervisor is not implemented"))
+}
+
+func (UnimplementedManagementServiceHandler) ListNames(context.Context, *connect.Request[v1.ListNamesRequest]) (*connect.Response[v1.ListNamesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ManagementService.ListNames is not implemented"))
 }
 
 func (UnimplementedManagementServiceHandler) ListReceipts(context.Context, *connect.Request[v1.ListReceiptsRequest]) (*connect.Response[v1.ListReceiptsResponse], error) {
