@@ -120,6 +120,33 @@ func (d *Device) removeLink(ifindex uint32) error {
 	return nil
 }
 
+// forgetPorts lets go of the pins of idle ports that have gone. Caller holds
+// apply.
+func (d *Device) forgetPorts() {
+	if len(d.idle) == 0 {
+		return
+	}
+	links, err := d.nl.LinkList()
+	if err != nil {
+		d.log.Warn("ports that have gone are not forgotten", "err", err)
+		return
+	}
+	there := make(map[uint32]bool, len(links))
+	for _, l := range links {
+		there[uint32(l.Attrs().Index)] = true
+	}
+	for ifindex := range d.idle {
+		if d.opened[ifindex] > 0 {
+			delete(d.idle, ifindex)
+		} else if !there[ifindex] {
+			delete(d.idle, ifindex)
+			if err := d.removeLink(ifindex); err != nil {
+				d.log.Warn("port not forgotten", "port", ifindex, "err", err)
+			}
+		}
+	}
+}
+
 // cleanLinks forgets links of ports that are gone.
 func (d *Device) cleanLinks() {
 	names, err := filepath.Glob(filepath.Join(d.tables.dir, "link-*"))
@@ -132,8 +159,12 @@ func (d *Device) cleanLinks() {
 			continue
 		}
 		info, err := l.Info()
-		if err == nil && info.TCX() != nil && info.TCX().Ifindex == 0 {
+		switch {
+		case err != nil || info.TCX() == nil:
+		case info.TCX().Ifindex == 0:
 			os.Remove(name)
+		case d.opened[info.TCX().Ifindex] == 0: // of the fabric, too: they may go as well
+			d.idle[info.TCX().Ifindex] = true
 		}
 		l.Close()
 	}

@@ -47,7 +47,8 @@ type Device struct {
 	kernel   map[hwabstraction.RuleID]*kernelRoute
 	restores map[netip.Addr][]uint32 // deliver slots by the address they restore
 	sources  map[hwabstraction.RuleID]uint32
-	opened   map[uint32]int // egresses by ifindex
+	opened   map[uint32]int  // egresses by ifindex
+	idle     map[uint32]bool // ports that were opened, and are nobody's now
 	zoneRefs map[netip.Addr]int
 	journal  Journal
 	mtus     map[int]uint32 // mark of each MTU
@@ -94,6 +95,7 @@ func Open(cfg Config) (*Device, error) {
 		sources:  map[hwabstraction.RuleID]uint32{},
 		limits:   map[hwabstraction.Stamp]hwabstraction.HoldLimit{},
 		opened:   map[uint32]int{},
+		idle:     map[uint32]bool{},
 		zoneRefs: map[netip.Addr]int{},
 		mtus:     map[int]uint32{},
 		index:    map[hwabstraction.Stamp]*group{},

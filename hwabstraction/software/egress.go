@@ -148,12 +148,15 @@ func (d *Device) solicited(ifindex uint32) error {
 // closePort makes a port nobody's. The program stays on it and lets everything
 // pass: attaching takes the kernel some 10 ms, and the VM may come back.
 func (d *Device) closePort(name string, ifindex uint32) {
+	d.idle[ifindex] = true
 	if l, err := d.nl.LinkByIndex(int(ifindex)); err == nil {
 		for _, a := range gateways() {
 			if err := d.nl.AddrDel(l, a); err != nil {
 				d.log.Warn("gateway address not removed", "port", name, "addr", a.IP, "err", err)
 			}
 		}
+	} else {
+		d.forgetPorts()
 	}
 	if err := d.tables.Ports.Delete(ifindex); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		d.log.Error("port not forgotten", "port", name, "err", err)

@@ -175,6 +175,7 @@ func (d *Device) follow() {
 	if d.isClosed() {
 		return
 	}
+	d.forgetPorts()
 	if err := d.ensureFabricMTUs(); err != nil {
 		d.log.Warn("MTU of the fabric not followed", "err", err)
 	}

@@ -231,6 +231,43 @@ func TestPortRecreated(t *testing.T) {
 	}
 }
 
+// TestGonePortIsForgotten takes the VM from a port, by this process or an earlier
+// one, then the port: nothing of it stays pinned.
+func TestGonePortIsForgotten(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
+			t.Parallel()
+			hv, l := host(t, func(c *Config) { c.Attach = AttachTCX })
+			wire(hv, "vm0", newNode(t), "eth0")
+			e := hwabstraction.Egress{Stamp: stamp(1), Port: "vm0", Source: numbered(1), MAC: vmMAC}
+			l.apply(0, hwabstraction.Put(e))
+			l.apply(0, hwabstraction.Remove(e.ID(), stamp(1)))
+			pin := l.dev[0].linkPin(uint32(hv.link("vm0").Attrs().Index))
+			if _, err := os.Stat(pin); err != nil {
+				t.Fatalf("the program has left the port with the VM: %v", err)
+			}
+			if restarted {
+				l.dev[0].Close()
+				next, err := Open(l.config(0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.dev[0] = next
+				defer next.Close()
+			}
+			hv.must(hv.nl.LinkDel(hv.link("vm0")))
+			for end := time.Now().Add(5 * time.Second); ; {
+				if _, err := os.Stat(pin); errors.Is(err, os.ErrNotExist) {
+					return
+				}
+				if time.Now().After(end) {
+					t.Fatal("the port's pin is still there")
+				}
+			}
+		})
+	}
+}
+
 // TestPinnedSizesStay opens pins with another size in the configuration.
 func TestPinnedSizesStay(t *testing.T) {
 	t.Parallel()
