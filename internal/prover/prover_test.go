@@ -24,9 +24,9 @@ type node struct {
 	tasks   chan *dpmipv1.ProofTask
 	hangUp  chan struct{}
 	reports chan *dpmipv1.ReportProofRequest
-	down    bool // no report is taken
 
 	mu   sync.Mutex // guards what follows
+	down bool       // the next report is not taken
 	sent []string
 	held map[netip.Addr]int
 	fail error // of Catch and Send
@@ -47,8 +47,11 @@ func (n *node) WatchProofs(ctx context.Context, _ *dpmipv1.WatchProofsRequest, o
 }
 
 func (n *node) ReportProof(_ context.Context, r *dpmipv1.ReportProofRequest) error {
-	if n.down {
-		n.down = false
+	n.mu.Lock()
+	down := n.down
+	n.down = false
+	n.mu.Unlock()
+	if down {
 		return errors.New("away")
 	}
 	n.reports <- r
@@ -75,6 +78,19 @@ func (n *node) Release(a netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.held[a]--
+}
+
+// change sets what the node meets from now on.
+func (n *node) change(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
+func (n *node) holds() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.held[here]
 }
 
 // start runs a node in the bubble of the test.
@@ -124,10 +140,10 @@ func TestCatch(t *testing.T) {
 		n.Caught(probe.Packet{Source: there, Destination: there, Token: tok})
 		n.Caught(probe.Packet{Source: there, Destination: here, Token: probe.Token{8}})
 		synctest.Wait()
-		if got := n.told(); got != nil || n.held[here] != 1 {
-			t.Fatalf("told %v, holds %v", got, n.held)
+		if got := n.told(); got != nil || n.holds() != 1 {
+			t.Fatalf("told %v, holds %d", got, n.holds())
 		}
-		n.down = true // the first report is lost
+		n.change(func() { n.down = true }) // the first report is lost
 		n.Caught(probe.Packet{Source: there, Destination: here, Token: tok})
 		time.Sleep(time.Second)
 		if d := cmp.Diff([]string{"a saw it from 2001:db8::5"}, n.told()); d != "" {
@@ -137,8 +153,8 @@ func TestCatch(t *testing.T) {
 		synctest.Wait()
 		n.Caught(probe.Packet{Source: there, Destination: here, Token: tok})
 		synctest.Wait()
-		if got := n.told(); got != nil || n.held[here] != 0 {
-			t.Errorf("after the end: told %v, holds %v", got, n.held)
+		if got := n.told(); got != nil || n.holds() != 0 {
+			t.Errorf("after the end: told %v, holds %d", got, n.holds())
 		}
 	})
 }
@@ -150,10 +166,12 @@ func TestSend(t *testing.T) {
 		n.ask("send", 100*time.Millisecond)
 		time.Sleep(time.Second)
 		// At 0, 5, 15, 35, 75 ms.
-		if d := cmp.Diff(slices.Repeat([]string{there.String() + ">" + here.String()}, 5), n.sent); d != "" {
+		var sent []string
+		n.change(func() { sent = n.sent })
+		if d := cmp.Diff(slices.Repeat([]string{there.String() + ">" + here.String()}, 5), sent); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
-		n.fail = errors.New("no route")
+		n.change(func() { n.fail = errors.New("no route") })
 		n.ask("send", time.Second)
 		time.Sleep(500 * time.Millisecond)
 		if d := cmp.Diff([]string{"a failed: no route"}, n.told()); d != "" {
@@ -166,7 +184,7 @@ func TestFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t)
-		n.fail = errors.New("table full")
+		n.change(func() { n.fail = errors.New("table full") })
 		n.ask("catch", time.Minute)
 		synctest.Wait()
 		n.ask("dance", time.Minute)
@@ -189,8 +207,8 @@ func TestHungUp(t *testing.T) {
 		synctest.Wait()
 		n.hangUp <- struct{}{}
 		synctest.Wait()
-		if n.held[here] != 0 {
-			t.Errorf("still holds %v", n.held)
+		if n.holds() != 0 {
+			t.Errorf("still holds %d", n.holds())
 		}
 		n.ask("catch", time.Minute)
 		synctest.Wait()

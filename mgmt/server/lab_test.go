@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -95,7 +96,7 @@ func newLab(t *testing.T, s store.Store) *lab {
 		l.hosts[h.Locator()] = &labHost{at: h.Locator(), node: node, replies: make(chan registration.Reply, 1024)}
 	}
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	core, first, err := mgmt.New(time.Now(), mgmt.Config{Inventory: inv, Self: self, Key: key, Random: zeroes{}, Seed: 1}, nil)
+	core, first, err := mgmt.New(time.Now(), mgmt.Config{Inventory: inv, Self: self, Key: key, Random: rand.NewChaCha8([32]byte{1}), Seed: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
