@@ -60,8 +60,7 @@ func TestProofs(t *testing.T) {
 	}
 	a, _ := l.prover("a")
 	b, _ := l.prover("b")
-	p, err := l.client.PrepareMove(ctx, request(&v1.PrepareMoveRequest{Vm: "vm1", To: "b"}))
-	if err != nil {
+	if _, err := l.client.PrepareMove(ctx, request(&v1.PrepareMoveRequest{Vm: "vm1", To: "b"})); err != nil {
 		t.Fatal(err)
 	}
 	// Delivery: b catches what a sends. Source: a catches what b sends.
@@ -79,7 +78,7 @@ func TestProofs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p, err = l.client.PrepareMove(ctx, request(&v1.PrepareMoveRequest{Vm: "vm1", To: "b", WaitNs: int64(time.Minute)}))
+	p, err := l.client.PrepareMove(ctx, request(&v1.PrepareMoveRequest{Vm: "vm1", To: "b", WaitNs: int64(time.Minute)}))
 	if err != nil || p.Msg.Move.State != "ready" {
 		t.Fatalf("%v, %v", p, err)
 	}
