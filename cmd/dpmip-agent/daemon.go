@@ -204,7 +204,7 @@ var states = map[detect.State]string{detect.StateGood: "ok", detect.StateUnknown
 // machine is what the probes say of the machine now.
 func (p *process) machine() []daemon.Check {
 	var out []daemon.Check
-	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String()}) {
+	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String(), Fabric: p.cfg.Device.Fabric}) {
 		out = append(out, daemon.Check{Name: c.Name, State: states[c.State], Found: c.Found, Advice: c.Advice})
 	}
 	return out

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -123,6 +125,7 @@ func TestDiagnose(t *testing.T) {
 		}},
 		{"no-way-in", map[string]State{"attach": StateBad, "ifb": StateBad}},
 		{"bluefield-switchdev", map[string]State{}},
+		{"bluefield-legacy", map[string]State{"eswitch": StateWarning}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.machine, func(t *testing.T) {
@@ -159,6 +162,20 @@ func TestDiagnoseLimits(t *testing.T) {
 		{"region on a disk", func(e *Environment) { e.RegionDir.Type = "ext4" }, "region", StateBad},
 		{"no huge pages", func(e *Environment) { e.RegionDir.Type = "hugetlbfs" }, "region", StateWarning},
 		{"loose rp_filter", func(e *Environment) { e.Sysctls["net.ipv4.conf.all.rp_filter"] = "2" }, "net.ipv4.conf.all.rp_filter", StateGood},
+		{"no clock", func(e *Environment) { e.Clock = nil }, "clock", StateUnknown},
+		{"clock not synchronised", func(e *Environment) { e.Clock.Synchronised = false }, "clock", StateWarning},
+		{"clock far off", func(e *Environment) { e.Clock.MaxError = time.Second }, "clock", StateWarning},
+		{"announcements ignored", func(e *Environment) { e.Sysctls["net.ipv4.conf.all.arp_accept"] = "0" }, "net.ipv4.conf.all.arp_accept", StateWarning},
+		{"any announcement is taken", func(e *Environment) { e.Sysctls["net.ipv6.conf.all.accept_untracked_na"] = "2" }, "net.ipv6.conf.all.accept_untracked_na", StateGood},
+		{"old kernel without untracked_na", func(e *Environment) { delete(e.Sysctls, "net.ipv6.conf.all.accept_untracked_na") }, "net.ipv6.conf.all.accept_untracked_na", StateUnknown},
+		{"a port", func(e *Environment) { e.Fabric = []string{"fab0"} }, "fabric port", StateGood},
+		{"no such port", func(e *Environment) { e.Fabric = []string{"fab7"} }, "fabric port", StateBad},
+		{"port of Open vSwitch", func(e *Environment) { e.Fabric, e.Netdevs[1].Master = []string{"fab0"}, "ovs-system" }, "fabric port", StateBad},
+		{"port of a bridge", func(e *Environment) { e.Fabric, e.Netdevs[1].Master = []string{"fab0"}, "br0" }, "fabric port", StateWarning},
+		{"strict port", func(e *Environment) { e.Fabric, e.Netdevs[1].RPFilter = []string{"fab0"}, "1" }, "fabric port", StateBad},
+		{"loose everywhere", func(e *Environment) {
+			e.Fabric, e.Netdevs[1].RPFilter, e.Sysctls["net.ipv4.conf.all.rp_filter"] = []string{"fab0"}, "1", "2"
+		}, "fabric port", StateGood},
 		{"no kfunc", func(e *Environment) { e.Features[CtLookup] = Finding{hwabstraction.No, "no BTF"} }, CtLookup, StateWarning},
 	}
 	for _, tt := range tests {
@@ -195,5 +212,18 @@ func TestEnvironmentIsData(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(`{"features":{"tcx":{"answer":"perhaps"}}}`), &got); err == nil {
 		t.Error("an answer that is none was read")
+	}
+}
+
+func TestNoFightOverAPort(t *testing.T) {
+	t.Parallel()
+	e := recorded(t, "veth-tcx")
+	e.Fabric = []string{"fab0"}
+	if err := e.owned(); err != nil {
+		t.Errorf("a free port: %v", err)
+	}
+	e.Netdevs[1].Master = "ovs-system"
+	if err := e.owned(); err == nil || !strings.Contains(err.Error(), "ovs-vsctl del-port fab0") {
+		t.Errorf("a port of Open vSwitch: %v", err)
 	}
 }

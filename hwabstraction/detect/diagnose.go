@@ -53,8 +53,10 @@ func Diagnose(e Environment) []Check {
 		e.sysctl("net.netfilter.nf_conntrack_tcp_loose", "1", StateWarning, "connections that arrive with a VM would be invalid"),
 		e.sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1", StateWarning, "traffic of which the kernel sees one way only would be invalid"),
 		e.conntrackMax(),
+		e.sysctl("net.ipv4.conf.all.arp_accept", "1", StateWarning, "a VM that announces itself is not learned"),
+		e.untrackedNA(), e.clock(),
 	)
-	return checks
+	return append(append(checks, e.fabricPorts()...), e.eswitches()...)
 }
 
 // check makes a Check of an answer: yes is good, no is as bad as bad.

@@ -59,6 +59,9 @@ type Netdev struct {
 	Driver string `json:"driver,omitempty"` // ethtool
 	Bus    string `json:"bus,omitempty"`    // ethtool; a PCI address where there is one
 	MTU    int    `json:"mtu,omitempty"`
+	// Master is the bridge, bond or virtual switch that the port has been given to.
+	Master   string `json:"master,omitempty"`
+	RPFilter string `json:"rp_filter,omitempty"` // net.ipv4.conf.NAME.rp_filter
 }
 
 // Eswitch is an embedded switch that devlink knows.
@@ -82,6 +85,8 @@ type Environment struct {
 	Capabilities map[string]Finding `json:"capabilities"` // of this process, effective
 	Netdevs      []Netdev           `json:"netdevs,omitempty"`
 	Eswitches    []Eswitch          `json:"eswitches,omitempty"`
+	Fabric       []string           `json:"fabric,omitempty"` // ports that the agent was given
+	Clock        *Clock             `json:"clock,omitempty"`
 	Sysctls      map[string]string  `json:"sysctls"` // those that matter; absent = the kernel has none
 	BPFDir       Mount              `json:"bpf_dir"`
 	RegionDir    Mount              `json:"region_dir"`

@@ -98,7 +98,10 @@ func Open(ctx context.Context, c Config) (*Hardware, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Hardware{Environment: Probe(ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path})}
+	h := &Hardware{Environment: Probe(ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path, Fabric: c.Fabric})}
+	if err := h.Environment.owned(); err != nil {
+		return nil, err
+	}
 	var err error
 	if h.Choice, err = Choose(h.Environment, c.Fabric, c.Backend, c.Attach); err != nil {
 		return nil, err

@@ -21,9 +21,10 @@ import (
 
 // ProbeConfig says where Probe looks.
 type ProbeConfig struct {
-	NetNS  int    // descriptor of the network namespace; 0 or less = the process's own
-	BPFDir string // where programs would be pinned; "" = not looked at
-	Region string // path of the region's file; "" = not looked at
+	NetNS  int      // descriptor of the network namespace; 0 or less = the process's own
+	BPFDir string   // where programs would be pinned; "" = not looked at
+	Region string   // path of the region's file; "" = not looked at
+	Fabric []string // ports towards the fabric
 }
 
 // Probe looks at the machine. What it cannot find out is Unknown, with the
@@ -32,7 +33,7 @@ type ProbeConfig struct {
 func Probe(c ProbeConfig) Environment {
 	e := Environment{
 		Features: map[string]Finding{}, Capabilities: capabilities(), Sysctls: map[string]string{},
-		BPFDir: mountOf(c.BPFDir), Memlock: memlock(),
+		BPFDir: mountOf(c.BPFDir), Memlock: memlock(), Fabric: c.Fabric, Clock: readClock(),
 	}
 	if c.Region != "" {
 		e.RegionDir = mountOf(filepath.Dir(c.Region))
@@ -162,6 +163,7 @@ func within(ns int, f func()) {
 // sysctls are those that Diagnose looks at.
 var sysctls = []string{
 	"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv4.conf.all.rp_filter",
+	"net.ipv4.conf.all.arp_accept", "net.ipv6.conf.all.accept_untracked_na",
 	"net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_tcp_loose", "net.netfilter.nf_conntrack_tcp_be_liberal",
 }
 
@@ -172,6 +174,15 @@ func (e *Environment) readSysctls() {
 			e.Sysctls[name] = strings.TrimSpace(string(b))
 		}
 	}
+}
+
+// sysctlOf reads a value by its path, as seen from the thread's namespace.
+func sysctlOf(path string) string {
+	b, err := os.ReadFile("/proc/sys/" + path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // readPorts asks rtnetlink, ethtool and devlink for what there is.
@@ -187,6 +198,10 @@ func (e *Environment) readPorts() {
 	}
 	defer unix.Close(fd)
 	links, _ := h.LinkList()
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
 	for _, l := range links {
 		d := Netdev{Name: l.Attrs().Name, MTU: l.Attrs().MTU}
 		if kind := l.Type(); kind != "device" {
@@ -196,6 +211,10 @@ func (e *Environment) readPorts() {
 			d.Driver = unix.ByteSliceToString(info.Driver[:])
 			d.Bus = unix.ByteSliceToString(info.Bus_info[:])
 		}
+		if m, ok := names[l.Attrs().MasterIndex]; ok {
+			d.Master = m
+		}
+		d.RPFilter = sysctlOf("net/ipv4/conf/" + d.Name + "/rp_filter")
 		e.Netdevs = append(e.Netdevs, d)
 	}
 	// A kernel without devlink has no e-switch to tell.
