@@ -28,7 +28,8 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	for _, w := range r.windows {
 		rep.Windows = append(rep.Windows, r.measured(w))
 	}
-	rep.Problems = append(r.problems, Problems(r.judged(rep.Run))...)
+	judged := r.judged(rep.Run)
+	rep.Problems = append(r.problems, Problems(judged)...)
 	for _, m := range r.moves {
 		rep.Problems = append(rep.Problems, r.problemsOf(m)...)
 	}
@@ -41,7 +42,11 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rep.Void = r.void; rep.Void == "" && len(rep.Problems) > 0 && !slices.ContainsFunc(rep.Problems, inTime) {
+	switch {
+	case lossy(judged): // that stands, whatever a capture has missed
+	case r.void != "":
+		rep.Void = r.void
+	case len(rep.Problems) > 0 && !slices.ContainsFunc(rep.Problems, inTime):
 		rep.Void = "only times are not as they must be"
 	}
 	if drops != r.drops {
@@ -51,6 +56,14 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 		rep.Problems = append(rep.Problems, rep.Void)
 	}
 	return rep, nil
+}
+
+// lossy reports whether the endpoints counted anything that is lost, or there
+// twice.
+func lossy(run *result.Run) bool {
+	return slices.ContainsFunc(run.Moves, func(m result.Move) bool {
+		return m.UDP.Lost+m.UDP.Duplicated != 0 || m.TCP.Survived < m.TCP.Connections
+	})
 }
 
 // inTime reports whether a problem has another reason than time.

@@ -101,8 +101,8 @@ func Matrix(ctx context.Context, o MatrixOptions) (passed, failed int, err error
 }
 
 type matrix struct {
-	o                       *MatrixOptions
-	passed, failed, repeats int
+	o              *MatrixOptions
+	passed, failed int
 }
 
 // note says what came of a cell.
@@ -114,10 +114,6 @@ func (m *matrix) note(name string, took time.Duration, problems []string) {
 		m.failed++
 		verdict = "FAILED"
 	}
-	m.say(verdict, name, took, problems)
-}
-
-func (m *matrix) say(verdict, name string, took time.Duration, problems []string) {
 	fmt.Fprintf(m.o.Out, "%s  %-58s %5.1f s\n", verdict, name, took.Seconds())
 	for _, p := range problems {
 		fmt.Fprintf(m.o.Out, "        %s\n", p)
@@ -150,30 +146,13 @@ func (m *matrix) site(ctx context.Context, s site) (err error) {
 			}
 			dc = nil
 		}
-		if len(problems) > 0 && m.repeats < maxRepeats {
-			m.repeats++
-			m.say("again ", x.name, time.Since(start), problems)
-			if dc, err = Start(ctx, Settings{Bin: m.o.Bin, Seed: m.o.Seed, Attach: s.attach}); err != nil {
-				return err
-			}
-			if problems, err = m.try(ctx, x, dc); err != nil {
-				if cerr := dc.Close(); cerr != nil {
-					return cerr
-				}
-				dc = nil
-			}
-		}
 		m.note(x.name, time.Since(start), problems)
 	}
 	return nil
 }
 
-// maxRepeats is how many cells of a matrix may be run a second time, in a data
-// centre of their own. Both outcomes are printed; a cell that fails twice has
-// failed, and so has a matrix in which more cells fail once.
-const maxRepeats = 4
-
-// try runs one cell; an error of the run is a problem too.
+// try runs one cell; an error of the run is a problem too. Void runs are repeated
+// by the scenario itself; one that has measured a loss never is.
 func (m *matrix) try(ctx context.Context, x trial, dc *DataCentre) ([]string, error) {
 	problems, err := x.run(ctx, dc)
 	if err != nil {
