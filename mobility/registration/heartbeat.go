@@ -73,14 +73,34 @@ func (n *Node) beat(now time.Time, p *peer, out []Effect) []Effect {
 			out = append(out, PeerDown{Peer: p.addr})
 		}
 	}
+	out = n.sendBeat(now, p, out)
+	// Up to a tenth later, never sooner: the rate configured is the highest.
+	n.timers.set(h.timer, now.Add(n.cfg.Heartbeat+time.Duration(n.rng.Float64()*float64(n.cfg.Heartbeat)/10)))
+	return out
+}
+
+// askClock asks a management node whose message was outside the window for its
+// time, out of turn: until the offset is known everything it says is refused. A
+// question younger than Config.Retry may be answered yet.
+func (n *Node) askClock(now time.Time, p *peer, out []Effect) []Effect {
+	h := p.beat
+	if h == nil || n.cfg.Role == RoleManagement || !n.isManagement(p.addr) {
+		return out
+	}
+	if i := len(h.sent) - 1; i >= 0 && now.Before(h.sent[i].at.Add(n.cfg.Retry)) {
+		return out
+	}
+	return n.sendBeat(now, p, out)
+}
+
+func (n *Node) sendBeat(now time.Time, p *peer, out []Effect) []Effect {
+	h := p.beat
 	if len(h.sent) >= n.cfg.Misses {
 		h.sent = slices.Delete(h.sent, 0, 1)
 	}
 	b := beat{sequence: h.sequence, nonce: n.nonce(), at: now}
 	h.sequence++
 	h.sent = append(h.sent, b)
-	// Up to a tenth later, never sooner: the rate configured is the highest.
-	n.timers.set(h.timer, now.Add(n.cfg.Heartbeat+time.Duration(n.rng.Float64()*float64(n.cfg.Heartbeat)/10)))
 	payload, err := n.build(wire.TypeHeartbeat, func(m *wire.Message) {
 		m.Heartbeat.Sequence = b.sequence
 		m.AddNonce(b.nonce)

@@ -89,7 +89,8 @@ func (n *Node) checkOrder(now time.Time, q *question, listed mobility.Status, ou
 		return n.repeat(now, p, o, out)
 	case verdictOutside:
 		q.request.Timestamp = clock.Time()
-		return n.refuse(q, mobility.StatusTimestampMismatch, count(out, CountRequestWindow))
+		out = n.refuse(q, mobility.StatusTimestampMismatch, count(out, CountRequestWindow))
+		return n.askClock(now, q.peer, out)
 	case verdictOlder:
 		// Tells the sender what its next timestamp must pass.
 		q.request.Timestamp = o.stamp.Time()
