@@ -101,8 +101,8 @@ func Matrix(ctx context.Context, o MatrixOptions) (passed, failed int, err error
 }
 
 type matrix struct {
-	o              *MatrixOptions
-	passed, failed int
+	o                       *MatrixOptions
+	passed, failed, repeats int
 }
 
 // note says what came of a cell.
@@ -114,6 +114,10 @@ func (m *matrix) note(name string, took time.Duration, problems []string) {
 		m.failed++
 		verdict = "FAILED"
 	}
+	m.say(verdict, name, took, problems)
+}
+
+func (m *matrix) say(verdict, name string, took time.Duration, problems []string) {
 	fmt.Fprintf(m.o.Out, "%s  %-58s %5.1f s\n", verdict, name, took.Seconds())
 	for _, p := range problems {
 		fmt.Fprintf(m.o.Out, "        %s\n", p)
@@ -136,40 +140,57 @@ func (m *matrix) site(ctx context.Context, s site) (err error) {
 			}
 		}
 		start := time.Now()
-		problems, err := m.try(ctx, x, dc)
+		rep, err := m.try(ctx, x, dc)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil || len(problems) > 0 {
+		if err != nil || len(rep.Problems) > 0 {
 			if cerr := dc.Close(); cerr != nil {
 				return cerr
 			}
 			dc = nil
 		}
-		m.note(x.name, time.Since(start), problems)
+		if rep.Void != "" && m.repeats < maxRepeats {
+			m.repeats++
+			m.say("void  ", x.name, time.Since(start), rep.Problems)
+			if dc, err = Start(ctx, Settings{Bin: m.o.Bin, Seed: m.o.Seed, Attach: s.attach}); err != nil {
+				return err
+			}
+			if rep, err = m.try(ctx, x, dc); err != nil {
+				if cerr := dc.Close(); cerr != nil {
+					return cerr
+				}
+				dc = nil
+			}
+		}
+		m.note(x.name, time.Since(start), rep.Problems)
 	}
 	return nil
 }
 
-// try runs one cell; an error of the run is a problem too. Void runs are repeated
-// by the scenario itself; one that has measured a loss never is.
-func (m *matrix) try(ctx context.Context, x trial, dc *DataCentre) ([]string, error) {
-	problems, err := x.run(ctx, dc)
+// maxRepeats is how many cells of a matrix may be run again, in a data centre of
+// their own, when all runs that the scenario itself tried were void. A run that
+// has measured a loss is not void, nor is one that could not be carried out.
+const maxRepeats = 4
+
+// try runs one cell; an error of the run is a problem too.
+func (m *matrix) try(ctx context.Context, x trial, dc *DataCentre) (*Report, error) {
+	rep, err := x.run(ctx, dc)
 	if err != nil {
-		problems = append(problems, err.Error())
+		rep = &Report{Problems: []string{err.Error()}}
 	}
-	return problems, err
+	return rep, err
 }
 
 // trial is one thing to run in a data centre.
 type trial struct {
 	name string
-	run  func(context.Context, *DataCentre) ([]string, error)
+	run  func(context.Context, *DataCentre) (*Report, error)
 }
 
 func (m *matrix) cellsOf(s site) (out []trial) {
 	at := s.family + "/" + s.attach + "/"
-	add := func(name string, run func(context.Context, *DataCentre) ([]string, error)) {
+	add := func(name string, run func(context.Context, *DataCentre) (*Report, error)) {
 		if strings.Contains(name, m.o.Only) {
 			out = append(out, trial{name, run})
 		}
@@ -186,35 +207,30 @@ func (m *matrix) cellsOf(s site) (out []trial) {
 		name := at + c.String()
 		o := options(name)
 		o.Redirect, o.Addresses, o.New, o.Peer = c.redirect, c.addresses, c.policy, c.peer
-		add(name, func(ctx context.Context, dc *DataCentre) ([]string, error) { return verdictOf(HotMoveIn(ctx, dc, o)) })
+		add(name, func(ctx context.Context, dc *DataCentre) (*Report, error) { return HotMoveIn(ctx, dc, o) })
 	}
 	abort := options(at + nameAbort)
 	abort.Moves = 2
-	add(at+nameAbort, func(ctx context.Context, dc *DataCentre) ([]string, error) { return verdictOf(AbortIn(ctx, dc, abort)) })
+	add(at+nameAbort, func(ctx context.Context, dc *DataCentre) (*Report, error) { return AbortIn(ctx, dc, abort) })
 	idle := options(at + nameIdle)
 	idle.Moves = 1
-	add(at+nameIdle, func(ctx context.Context, dc *DataCentre) ([]string, error) { return verdictOf(IdleIn(ctx, dc, idle)) })
+	add(at+nameIdle, func(ctx context.Context, dc *DataCentre) (*Report, error) { return IdleIn(ctx, dc, idle) })
 	away := options(at + nameCold)
 	away.Moves, away.Redirect = 1, mobility.RedirectRouted
-	add(at+nameCold, func(ctx context.Context, dc *DataCentre) ([]string, error) { return verdictOf(ColdIn(ctx, dc, away)) })
+	add(at+nameCold, func(ctx context.Context, dc *DataCentre) (*Report, error) { return ColdIn(ctx, dc, away) })
 	lost := options(at + nameSourceLost)
 	lost.Moves, lost.Redirect = 1, mobility.RedirectRouted
-	add(at+nameSourceLost, func(ctx context.Context, dc *DataCentre) ([]string, error) {
-		return verdictOf(SourceLostIn(ctx, dc, lost))
+	add(at+nameSourceLost, func(ctx context.Context, dc *DataCentre) (*Report, error) {
+		return SourceLostIn(ctx, dc, lost)
 	})
 	for _, policy := range []mobility.NewConnections{mobility.PolicyDrop, mobility.PolicyReject} {
 		o := options("")
 		o.New = policy
-		add(fmt.Sprintf("%skeep/%s is refused", at, policy), func(ctx context.Context, dc *DataCentre) ([]string, error) { return refused(ctx, dc, o) })
+		add(fmt.Sprintf("%skeep/%s is refused", at, policy), func(ctx context.Context, dc *DataCentre) (*Report, error) { problems, err := refused(ctx, dc, o)
+			return &Report{Problems: problems}, err
+		})
 	}
 	return out
-}
-
-func verdictOf(r *Report, err error) ([]string, error) {
-	if err != nil {
-		return nil, err
-	}
-	return r.Problems, nil
 }
 
 // refused asks for a move that makes no sense, of the lab and of the management
