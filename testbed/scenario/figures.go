@@ -68,7 +68,7 @@ func lossy(run *result.Run) bool {
 
 // inTime reports whether a problem has another reason than time.
 func inTime(problem string) bool {
-	return !strings.Contains(problem, late) && !strings.HasSuffix(problem, timeouts)
+	return !strings.Contains(problem, late) && !strings.HasSuffix(problem, stalled) && !strings.HasSuffix(problem, timeouts)
 }
 
 // figures are those of one move.

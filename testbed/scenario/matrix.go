@@ -226,7 +226,8 @@ func (m *matrix) cellsOf(s site) (out []trial) {
 	for _, policy := range []mobility.NewConnections{mobility.PolicyDrop, mobility.PolicyReject} {
 		o := options("")
 		o.New = policy
-		add(fmt.Sprintf("%skeep/%s is refused", at, policy), func(ctx context.Context, dc *DataCentre) (*Report, error) { problems, err := refused(ctx, dc, o)
+		add(fmt.Sprintf("%skeep/%s is refused", at, policy), func(ctx context.Context, dc *DataCentre) (*Report, error) {
+			problems, err := refused(ctx, dc, o)
 			return &Report{Problems: problems}, err
 		})
 	}

@@ -107,7 +107,7 @@ func (n *newcomers) judge(policy mobility.NewConnections) (sum result.NewConnect
 		}
 		if why := broken(r, policy); why != "" {
 			problems = append(problems, fmt.Sprintf("new %s connections to %s: %d tried, %d accepted, %d refused (%v at most), %d unanswered: want %s%s",
-				c.Network, c.To, r.Attempted, r.Accepted, r.Refused, r.MaxRefused, r.Unanswered, why, firstError(a, policy)))
+				c.Network, c.To, r.Attempted, r.Accepted, r.Refused, r.MaxRefused, r.Unanswered, why, firstError(a, policy)+stalledBy(a.Tries(), c.Timeout, policy)))
 		}
 	}
 	return sum, problems
@@ -145,6 +145,35 @@ func broken(r traffic.AttemptReport, policy mobility.NewConnections) string {
 		return "all accepted"
 	}
 	return ""
+}
+
+// stalled marks a problem that the lab itself is the reason of, which did not run
+// when its time had come; stall is how late that is.
+const (
+	stalled = "the lab's own timers were late"
+	stall   = 20 * time.Millisecond
+)
+
+// stalledBy tells whether each try that should have been answered in time, and
+// was not, was given up much later than its time-out: then nobody ran.
+func stalledBy(tries []traffic.Attempt, timeout time.Duration, policy mobility.NewConnections) string {
+	if policy != mobility.PolicyRedirect {
+		return ""
+	}
+	late := 0
+	for _, t := range tries {
+		switch {
+		case t.Outcome == traffic.Accepted:
+		case t.Outcome != traffic.Unanswered || t.Took < timeout+stall:
+			return ""
+		default:
+			late++
+		}
+	}
+	if late == 0 {
+		return ""
+	}
+	return "; " + stalled
 }
 
 // firstError shows one outcome that was not wanted.
