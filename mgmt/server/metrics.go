@@ -17,6 +17,7 @@ type Metrics struct {
 	moves       *prometheus.CounterVec
 	peers       *prometheus.CounterVec
 	names       *prometheus.CounterVec // orders for the DNS
+	claims      *prometheus.CounterVec // of addresses that another VM has
 	events      *prometheus.CounterVec // of the conversations
 	proofs      *prometheus.CounterVec
 	storeErrors prometheus.Counter
@@ -37,6 +38,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		moves:       vec("dpmip_mgmt_moves_total", "Moves by what became of them.", "event"),
 		peers:       vec("dpmip_mgmt_peer_events_total", "Peers that came up, went down or restarted.", "peer", "event"),
 		names:       vec("dpmip_mgmt_names_total", "Orders for the DNS that have ended: proved at every server, or troubled.", "result"),
+		claims:      vec("dpmip_mgmt_address_claims_total", "Requests for an address that another VM has, by who sent them: an alarm.", "hypervisor"),
 		events:      vec("dpmip_mgmt_registration_events_total", "Events of the conversations, drops among them.", "event"),
 		proofs:      vec("dpmip_mgmt_proofs_total", "Proofs that the network is ready, by kind and what became of them.", "kind", "result"),
 		storeErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "dpmip_mgmt_store_errors_total", Help: "Transactions of the store that failed."}),
@@ -45,7 +47,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		ready:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_move_ready_seconds", Help: "From the asking for a move to its being ready.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 	}
 	m.named = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_names_proved_seconds", Help: "From an order for the DNS to its proof at every server.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 16)})
-	r.MustRegister(m.named, m.requests, m.messages, m.moves, m.peers, m.names, m.events, m.proofs, m.storeErrors, m.batch, m.latency, m.ready)
+	r.MustRegister(m.named, m.requests, m.messages, m.moves, m.peers, m.names, m.claims, m.events, m.proofs, m.storeErrors, m.batch, m.latency, m.ready)
 	return m
 }
 
@@ -74,6 +76,8 @@ func (m *Metrics) count(c mgmt.Count) {
 	case "proofs":
 		kind, result, _ := strings.Cut(c.Label, "/")
 		m.proofs.WithLabelValues(kind, result).Inc()
+	case "claims":
+		m.claims.WithLabelValues(c.Label).Inc()
 	case "store_failures":
 		m.storeErrors.Inc()
 	default:
