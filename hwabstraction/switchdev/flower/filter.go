@@ -35,8 +35,8 @@ type Match struct {
 type Filter struct {
 	Port     int32  // interface index
 	Chain    uint32 // below 1 << 28
-	Priority uint16 // at least 1; a lower one is asked first
-	Handle   uint32 // 0 = the kernel chooses
+	Priority uint16 // at least 1; a lower one is asked first. In one chain it is of one family: the kernel refuses the other (EINVAL)
+	Handle   uint32 // 0 = the kernel chooses. Two handles with one match in one priority: EEXIST
 	IPv4     bool   // else IPv6
 	SkipHW   bool   // in the kernel only
 	SkipSW   bool   // in hardware only: refused where the port cannot
