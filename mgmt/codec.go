@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/netip"
 	"time"
 
@@ -43,19 +42,6 @@ func (s *selfRecord) resume() time.Time {
 		return time.Time{}
 	}
 	return s.LastTimestamp.Add(saveInterval)
-}
-
-// restartEpoch is when the seconds of Restart Counters begin.
-var restartEpoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// nextRestart is the Restart Counter of a start at now after that of the stored
-// one. It never only counts: a store that comes back from a backup would repeat
-// a value that peers know already, and they would not notice the restart and
-// not register again. The seconds since 2020 do not come back (they fit until
-// 2156; a clock before 2020 counts for nothing).
-func nextRestart(stored uint32, now time.Time) uint32 {
-	seconds := min(max(int64(now.Sub(restartEpoch)/time.Second), 0), math.MaxUint32)
-	return max(stored+1, uint32(seconds))
 }
 
 var selfKey = []byte("self")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dpmip/dpmip/internal/probe"
+	"github.com/dpmip/dpmip/internal/restart"
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
@@ -100,7 +101,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c.self.Restart = nextRestart(c.self.Restart, now)
+	c.self.Restart = restart.Next(c.self.Restart, now)
 	t := c.inv.Timers
 	node, err := registration.NewNode(registration.Config{
 		Role: registration.RoleManagement, Self: cfg.Self, Window: t.Window,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dpmip/dpmip/agent"
 	"github.com/dpmip/dpmip/internal/boltfile"
+	"github.com/dpmip/dpmip/internal/restart"
 	"github.com/dpmip/dpmip/mobility"
 )
 
@@ -74,11 +75,12 @@ func number(b []byte) uint32 {
 	return binary.BigEndian.Uint32(b)
 }
 
-// Restarts counts this start, durably, and gives the new Restart Counter.
-func (d *Disk) Restarts() (n uint32, err error) {
+// Restarts counts this start, at now, durably, and gives the new Restart
+// Counter, which no backup of the file brings back.
+func (d *Disk) Restarts(now time.Time) (n uint32, err error) {
 	err = d.db.Update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		n = number(meta.Get(keyRestarts)) + 1
+		n = restart.Next(number(meta.Get(keyRestarts)), now)
 		return meta.Put(keyRestarts, binary.BigEndian.AppendUint32(nil, n))
 	})
 	return n, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -289,18 +290,33 @@ func TestRecordsSurvive(t *testing.T) {
 	})
 }
 
-func TestDiskCountsRestarts(t *testing.T) {
+// TestRestartCounterNeverRepeats: not after a start in the same second, nor when
+// the file comes back from a backup.
+func TestRestartCounterNeverRepeats(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
-	for want := uint32(1); want < 4; want++ {
+	start := func(seconds int) uint32 {
 		d, err := OpenDisk(path, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := d.Restarts(); err != nil || got != want {
-			t.Errorf("restart counter %d, %v, want %d", got, err, want)
-		}
-		if err := d.Close(); err != nil {
+		defer d.Close()
+		n, err := d.Restarts(time.Date(2020, 1, 1, 0, 0, seconds, 0, time.UTC))
+		if err != nil {
 			t.Fatal(err)
 		}
+		return n
+	}
+	first, again := start(100), start(100)
+	backup, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := start(200)
+	if err := os.WriteFile(path, backup, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := []uint32{first, again, later, start(300)}
+	if diff := cmp.Diff([]uint32{100, 101, 200, 300}, got); diff != "" {
+		t.Errorf("restart counters (-want +got):\n%s", diff)
 	}
 }

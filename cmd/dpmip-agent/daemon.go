@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -177,7 +178,7 @@ func (p *process) openLoop(context.Context) error {
 		return err
 	}
 	p.hands.KeepForeign = fresh // a list that was lost is no reason to cut anybody
-	restarts, err := p.disk.Restarts()
+	restarts, err := p.disk.Restarts(time.Now())
 	if err != nil {
 		return err
 	}

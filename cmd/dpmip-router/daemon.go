@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -72,7 +73,7 @@ func (d *daemon) openStore() (err error) {
 	if err := os.MkdirAll(d.cfg.StateDir.String(), 0o700); err != nil {
 		return err
 	}
-	d.store, err = state.Open(filepath.Join(d.cfg.StateDir.String(), "router.db"))
+	d.store, err = state.Open(filepath.Join(d.cfg.StateDir.String(), "router.db"), time.Now())
 	return err
 }
 

@@ -24,8 +24,13 @@ type Config struct {
 	// address (UDP 5436), or both.
 	Locators []netip.Addr
 	// LockDir is where the lock files of the locators lie. It is per node: two
-	// nodes in two network namespaces need two directories.
+	// nodes in two network namespaces need two directories. Within one namespace
+	// two directories admit nobody else to a locator.
 	LockDir string
+	// Beside lets a lab speak with the voice of a locator that another process of
+	// this network namespace serves: only LockDir then excludes others. No daemon
+	// sets it.
+	Beside bool
 	// Device binds the sockets to one interface (SO_BINDTODEVICE); "" = any.
 	Device string
 	// FreeBind allows a locator that no interface has yet.
@@ -93,6 +98,12 @@ func (c *Conn) open(a netip.Addr) error {
 		return err
 	}
 	c.locks = append(c.locks, f)
+	if !c.cfg.Beside {
+		if f, err = claim(a); err != nil {
+			return err
+		}
+		c.locks = append(c.locks, f)
+	}
 	s, err := openSocket(&c.cfg, a)
 	if err != nil {
 		return err

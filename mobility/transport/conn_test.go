@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -293,26 +294,60 @@ func TestUnreachableOverUDP(t *testing.T) {
 	}
 }
 
-func TestLockFile(t *testing.T) {
+func TestOneProcessPerLocator(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		locators, others []netip.Addr
+		sameDir          bool
+		want             string
+	}{
+		"one directory":           {[]netip.Addr{addrM}, []netip.Addr{addrM}, true, "lock file"},
+		"two directories":         {[]netip.Addr{addrM}, []netip.Addr{addrM}, false, "network namespace"},
+		"IPv6 only beside both":   {[]netip.Addr{addrM, addrM4}, []netip.Addr{addrM}, false, "network namespace"},
+		"IPv4 only beside both":   {[]netip.Addr{addrM, addrM4}, []netip.Addr{addrM4}, false, "network namespace"},
+		"both beside one of IPv6": {[]netip.Addr{addrM}, []netip.Addr{addrM4, addrM}, false, "network namespace"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSpace(t, all...)
+			open := func(dir string, locators []netip.Addr) (c *Conn, err error) {
+				s.do(func() { c, err = Open(Config{Locators: locators, LockDir: dir}) })
+				return c, err
+			}
+			dir, other := t.TempDir(), t.TempDir()
+			if tt.sameDir {
+				other = dir
+			}
+			first, err := open(dir, tt.locators)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := open(other, tt.others); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("second Open: %v, want ErrLocked that tells of the %s", err, tt.want)
+			}
+			first.Close()
+			second, err := open(other, tt.others)
+			if err != nil {
+				t.Fatalf("after Close: %v", err)
+			}
+			second.Close()
+		})
+	}
+}
+
+func TestBesideSharesALocator(t *testing.T) {
 	t.Parallel()
 	s := newSpace(t, all...)
-	cfg := Config{Locators: []netip.Addr{addrM}, LockDir: t.TempDir()}
-	var first, second *Conn
-	var err error
-	s.do(func() { first, err = Open(cfg) })
-	if err != nil {
-		t.Fatal(err)
+	for _, beside := range []bool{false, true} {
+		s.do(func() {
+			c, err := Open(Config{Locators: []netip.Addr{addrM}, LockDir: t.TempDir(), Beside: beside})
+			if err != nil {
+				t.Errorf("beside %v: %v", beside, err)
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+		})
 	}
-	s.do(func() { second, err = Open(cfg) })
-	if !errors.Is(err, ErrLocked) {
-		t.Errorf("second Open: %v, want ErrLocked", err)
-	}
-	first.Close()
-	s.do(func() { second, err = Open(cfg) })
-	if err != nil {
-		t.Fatalf("after Close: %v", err)
-	}
-	second.Close()
 }
 
 func TestReload(t *testing.T) {

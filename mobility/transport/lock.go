@@ -34,3 +34,23 @@ func lock(dir string, a netip.Addr) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// claim holds a locator in this network namespace, whatever directory the other
+// process has its lock files in: raw sockets of one address exclude nobody, each
+// gets a copy. It is a name of an abstract unix socket, which ends with the
+// process.
+func claim(a netip.Addr) (*os.File, error) {
+	name := "@dpmip-mh-" + a.String()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("transport: claim %s: %w", name, err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return nil, fmt.Errorf("transport: %s: %w (unix socket %s of this network namespace)", a, ErrLocked, name)
+		}
+		return nil, fmt.Errorf("transport: claim %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}

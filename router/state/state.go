@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/dpmip/dpmip/internal/boltfile"
+	"github.com/dpmip/dpmip/internal/restart"
 	"github.com/dpmip/dpmip/router"
 )
 
@@ -32,16 +34,16 @@ type File struct {
 	db *bbolt.DB
 }
 
-// Open opens or creates the file and counts this start.
-func Open(path string) (*File, error) {
-	db, err := boltfile.Open(path, bbolt.Options{}, prepare)
+// Open opens or creates the file and counts this start, at now.
+func Open(path string, now time.Time) (*File, error) {
+	db, err := boltfile.Open(path, bbolt.Options{}, func(tx *bbolt.Tx) error { return prepare(tx, now) })
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	return &File{db: db}, nil
 }
 
-func prepare(tx *bbolt.Tx) error {
+func prepare(tx *bbolt.Tx, now time.Time) error {
 	if _, err := tx.CreateBucketIfNotExists(bucketRoutes); err != nil {
 		return err
 	}
@@ -60,7 +62,7 @@ func prepare(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	if err := putNumber(meta, keyRestarts, starts+1); err != nil {
+	if err := putNumber(meta, keyRestarts, restart.Next(starts, now)); err != nil {
 		return err
 	}
 	return putNumber(meta, keyVersion, version)
@@ -86,7 +88,8 @@ func putNumber(b *bbolt.Bucket, key []byte, n uint32) error {
 	return b.Put(key, raw)
 }
 
-// Restarts is how often a router was started on this file: its Restart Counter.
+// Restarts is the Restart Counter of this start, which no backup of the file
+// brings back.
 func (f *File) Restarts() (n uint32, err error) {
 	err = f.db.View(func(tx *bbolt.Tx) error {
 		n, err = number(tx.Bucket(bucketMeta), keyRestarts)

@@ -192,7 +192,15 @@ func TestTwoAgents(t *testing.T) {
 	const state, socket = `/state"`, `agent.sock"`
 	family(t, scenario.Settings{}, nil, []testCase{
 		{"one state directory", func(w *world) { second(w, "held by another process") }},
-		{"one locator", func(w *world) { second(w, "address already in use", state, `/second"`, socket, `second.sock"`) }},
+		{"one locator", func(w *world) {
+			second(w, "another process serves this locator", state, `/second"`, socket, `second.sock"`)
+		}},
+		{"one locator, IPv6 only", func(w *world) {
+			second(w, "2001:db8:a::1: another process serves this locator", state, `/second"`, socket, `second.sock"`, `"2001:db8:a::1", "10.1.0.1"`, `"2001:db8:a::1"`)
+		}},
+		{"one locator, IPv4 only", func(w *world) {
+			second(w, "10.1.0.1: another process serves this locator", state, `/second"`, socket, `second.sock"`, `"2001:db8:a::1", "10.1.0.1"`, `"10.1.0.1"`)
+		}},
 		{"one region", func(w *world) {
 			ns := w.dc.Lab.Node(topology.HVA).NS
 			others := []netip.Prefix{netip.MustParsePrefix("2001:db8:a::2/64"), netip.MustParsePrefix("10.1.0.2/24")}

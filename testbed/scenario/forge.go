@@ -81,7 +81,7 @@ func (d *DataCentre) secondConn(hv string) (*transport.Conn, error) {
 	n := d.Lab.Node(topology.Mgmt)
 	var conn *transport.Conn
 	err := n.NS.Do(func() (err error) {
-		conn, err = transport.Open(transport.Config{Locators: d.Lab.Plan.Mgmt.Both()[:1], LockDir: filepath.Join(n.Dir, "forge")})
+		conn, err = transport.Open(transport.Config{Locators: d.Lab.Plan.Mgmt.Both()[:1], LockDir: filepath.Join(n.Dir, "forge"), Beside: true})
 		return err
 	})
 	if err != nil {
