@@ -47,7 +47,7 @@ func needsTestbed(t *testing.T) {
 func suite(name, binary, run string, more ...string) Step {
 	return Step{
 		Name: name, Command: append([]string{Payload + "/tests/" + binary, "-test.v", "-test.run", run}, more...),
-		Dir: Payload, Tests: true, Time: 4 * time.Minute,
+		Dir: Payload, Tests: true, Time: 8 * time.Minute,
 	}
 }
 
@@ -56,7 +56,7 @@ func suite(name, binary, run string, more ...string) Step {
 func hotMove(name string, more ...string) Step {
 	file := "/tmp/" + strings.ReplaceAll(name, " ", "-") + ".json"
 	return Step{
-		Name: name, Figures: file, Time: 3 * time.Minute,
+		Name: name, Figures: file, Time: 8 * time.Minute,
 		Command: append([]string{Payload + "/bin/dpmip-lab", "run", "hot-move", "--family", "dual", "--moves", "3", "--pps", "250", "--slow", "12", "--json", file}, more...),
 	}
 }
@@ -126,7 +126,7 @@ func stepNames(steps []Step) []string {
 // TestTestbed runs what a card must be able to do on an emulated one.
 func TestTestbed(t *testing.T) {
 	needsTestbed(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 35*time.Minute)
 	defer cancel()
 	steps := chosen(t, testbedSteps)
 	b := newBench(t, steps)
