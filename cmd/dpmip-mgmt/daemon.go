@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,11 +77,23 @@ func (d *daemon) openStore(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) openConn() error {
-	conn, err := transport.Open(transport.Config{
+// handOver bounds how long a replica that leads now waits for the locator.
+const handOver = 5 * time.Second
+
+func (d *daemon) openTransport() (*transport.Conn, error) {
+	return transport.Open(transport.Config{
 		Locators: d.cfg.locators(), LockDir: d.cfg.StateDir.String(), Device: d.cfg.Device, Enterprise: d.cfg.Enterprise,
 		Unreachable: func(a netip.Addr) { d.loop.Unreachable(d.ctx, a) },
 	})
+}
+
+func (d *daemon) openConn() error {
+	conn, err := d.openTransport()
+	// A replica beside this one has led a moment ago, and is about to end.
+	for end := time.Now().Add(handOver); errors.Is(err, transport.ErrLocked) && d.cfg.Store.Kind == "etcd" && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		conn, err = d.openTransport()
+	}
 	if err != nil {
 		return err
 	}
