@@ -117,19 +117,41 @@ func movesOf(ctx context.Context, o *Options, family string, t *tally) (out []Fi
 	defer func() { err = errors.Join(err, dc.Close()) }()
 	for _, c := range cells {
 		fmt.Fprintf(o.Out, "  %s\n", c)
-		rep, err := scenario.HotMoveIn(ctx, dc, c.options(o))
+		all, err := c.run(ctx, o, dc)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c, err)
 		}
+		out = append(out, t.add(c, all))
+	}
+	return out, nil
+}
+
+// renumberings is how many moves of a renumbered VM follow one another: every old
+// address stays in use, and a VM has at most 16 of them. Then they drain.
+const renumberings = 12
+
+// run makes the moves of a cell, in as many runs as that takes.
+func (c moveCell) run(ctx context.Context, o *Options, dc *scenario.DataCentre) (all []result.Move, err error) {
+	s := c.options(o)
+	left, most := s.Moves, s.Moves
+	if c.addresses == mobility.AddressesRenumber {
+		most = renumberings
+	}
+	for ; left > 0; left -= s.Moves {
+		s.Moves = min(left, most)
+		rep, err := scenario.HotMoveIn(ctx, dc, s)
+		if err != nil {
+			return nil, err
+		}
 		if rep.Void != "" {
-			return nil, fmt.Errorf("%s: void: %s", c, rep.Void)
+			return nil, fmt.Errorf("void: %s", rep.Void)
 		}
 		for _, p := range rep.Problems {
 			fmt.Fprintf(o.Out, "    %s\n", p)
 		}
-		out = append(out, t.add(c, rep.Run))
+		all = append(all, rep.Moves...)
 	}
-	return out, nil
+	return all, nil
 }
 
 func (c moveCell) options(o *Options) scenario.Options {
@@ -140,10 +162,10 @@ func (c moveCell) options(o *Options) scenario.Options {
 	return s
 }
 
-// add counts a cell's run and gives its blackout.
-func (t *tally) add(c moveCell, r *result.Run) Figure {
+// add counts a cell's moves and gives their blackout.
+func (t *tally) add(c moveCell, moves []result.Move) Figure {
 	var blackout Samples
-	for _, m := range r.Moves {
+	for _, m := range moves {
 		t.moves++
 		t.lost += int(m.UDP.Lost)
 		t.duplicated += int(m.UDP.Duplicated)
