@@ -2,13 +2,12 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 
 	"github.com/dpmip/dpmip/dnsupdate"
+	"github.com/dpmip/dpmip/internal/admin"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility/transport"
@@ -78,19 +77,7 @@ func (c *config) Validate(src *strictconf.Source) error {
 }
 
 func (a *adminTable) tls() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(a.Cert.String(), a.Key.String())
-	if err != nil {
-		return nil, fmt.Errorf("cert and key: %w", err)
-	}
-	pem, err := os.ReadFile(a.ClientCA.String())
-	if err != nil {
-		return nil, fmt.Errorf("client_ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("client_ca: no certificate in %s", a.ClientCA)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}, nil
+	return admin.MutualTLS(a.Cert.String(), a.Key.String(), a.ClientCA.String())
 }
 
 // load reads the configuration and the inventory that it names.

@@ -2,10 +2,8 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
-	"os"
 
+	"github.com/dpmip/dpmip/internal/admin"
 	"github.com/dpmip/dpmip/internal/strictconf"
 )
 
@@ -37,17 +35,5 @@ func (a *adminTable) check(src *strictconf.Source) error {
 }
 
 func (a *adminTable) tls() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(a.Cert.String(), a.Key.String())
-	if err != nil {
-		return nil, fmt.Errorf("cert and key: %w", err)
-	}
-	pem, err := os.ReadFile(a.ClientCA.String())
-	if err != nil {
-		return nil, fmt.Errorf("client_ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("client_ca: %s holds no certificate", a.ClientCA)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}, nil
+	return admin.MutualTLS(a.Cert.String(), a.Key.String(), a.ClientCA.String())
 }
