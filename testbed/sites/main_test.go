@@ -4,10 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/dpmip/dpmip/testbed/netns"
+	"github.com/dpmip/dpmip/testbed/programs"
 )
 
 var (
@@ -36,20 +36,11 @@ func run(m *testing.M) (int, error) {
 	if *binDir != "" {
 		return m.Run(), nil
 	}
-	dir, err := os.MkdirTemp("", "dpmip-sites-")
+	dir, err := programs.Build("sites", "dpmip-agent", "dpmip-mgmt", "dpmip-router")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	args := []string{"build", "-o", dir + "/"}
-	for _, p := range []string{"dpmip-agent", "dpmip-mgmt", "dpmip-router"} {
-		args = append(args, "github.com/dpmip/dpmip/cmd/"+p)
-	}
-	build := exec.Command("go", args...)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("go build: %w\n%s", err, out)
-	}
 	*binDir = dir
 	return m.Run(), nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/dpmip/dpmip/testbed/netns"
 	"github.com/dpmip/dpmip/testbed/peers/bird"
 	"github.com/dpmip/dpmip/testbed/peers/rig"
+	"github.com/dpmip/dpmip/testbed/programs"
 )
 
 var program = flag.String("router", "", "the dpmip-router to test; empty: build it")
@@ -40,17 +40,12 @@ func run(m *testing.M) (int, error) {
 	if *program != "" {
 		return m.Run(), nil
 	}
-	dir, err := os.MkdirTemp("", "dpmip-bird-")
+	dir, err := programs.Build("bird", "dpmip-router")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
 	*program = filepath.Join(dir, "dpmip-router")
-	build := exec.Command("go", "build", "-o", *program, "github.com/dpmip/dpmip/cmd/dpmip-router")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("go build: %w\n%s", err, out)
-	}
 	return m.Run(), nil
 }
 

@@ -4,11 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/dpmip/dpmip/testbed/netns"
+	"github.com/dpmip/dpmip/testbed/programs"
 )
 
 var (
@@ -34,17 +34,12 @@ func run(m *testing.M) (int, error) {
 	if *program != "" {
 		return m.Run(), nil
 	}
-	dir, err := os.MkdirTemp("", "dpmip-frr-")
+	dir, err := programs.Build("frr", "dpmip-router")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
 	*program = filepath.Join(dir, "dpmip-router")
-	build := exec.Command("go", "build", "-o", *program, "github.com/dpmip/dpmip/cmd/dpmip-router")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("go build: %w\n%s", err, out)
-	}
 	return m.Run(), nil
 }
 
