@@ -5,21 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
-)
-
-// Handle and priority of our cls_bpf filters.
-const (
-	filterHandle   = 0xd9
-	filterPriority = 1
 )
 
 func (d *Device) linkPin(ifindex uint32) string {
@@ -54,7 +47,7 @@ func (d *Device) attach(ifindex uint32, prog *ebpf.Program, name string) error {
 		err := d.ns.do(func() error { return d.attachTCX(ifindex, prog) })
 		if err == nil {
 			d.tcx = true
-			d.removeFilter(ifindex)
+			d.removeFilters(ifindex, nil)
 			return nil
 		}
 		if d.cfg.Attach == AttachTCX || !errors.Is(err, ebpf.ErrNotSupported) {
@@ -64,6 +57,7 @@ func (d *Device) attach(ifindex uint32, prog *ebpf.Program, name string) error {
 	if err := d.attachFilter(ifindex, prog, name); err != nil {
 		return fmt.Errorf("software: attach %s to port %d: %w", name, ifindex, err)
 	}
+	d.removeFilters(ifindex, d.cfg.Place.places())
 	return d.removeLink(ifindex)
 }
 
@@ -87,30 +81,6 @@ func (d *Device) attachTCX(ifindex uint32, prog *ebpf.Program) error {
 	}
 	defer l.Close()
 	return l.Pin(pin)
-}
-
-func (d *Device) attachFilter(ifindex uint32, prog *ebpf.Program, name string) error {
-	err := d.nl.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: int(ifindex), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-	}})
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("clsact: %w", err)
-	}
-	f := filter(ifindex)
-	f.Fd, f.Name, f.DirectAction = prog.FD(), "dpmip_"+name, true
-	return d.nl.FilterReplace(f)
-}
-
-func filter(ifindex uint32) *netlink.BpfFilter {
-	return &netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{
-		LinkIndex: int(ifindex), Parent: netlink.HANDLE_MIN_INGRESS,
-		Handle: filterHandle, Protocol: unix.ETH_P_ALL, Priority: filterPriority,
-	}}
-}
-
-func (d *Device) removeFilter(ifindex uint32) {
-	// Without a clsact there is none: the kernel's answer tells nothing more.
-	_ = d.nl.FilterDel(filter(ifindex))
 }
 
 func (d *Device) removeLink(ifindex uint32) error {
@@ -170,23 +140,24 @@ func (d *Device) cleanLinks() {
 	}
 }
 
-// attached reports whether one of our programs sits on a port now.
+// attached reports whether one of our programs sits on a port now, wherever it
+// must be.
 func (d *Device) attached(ifindex uint32) bool {
 	if l, err := link.LoadPinnedLink(d.linkPin(ifindex), nil); err == nil {
 		defer l.Close()
 		info, err := l.Info()
 		return err == nil && info.TCX() != nil && info.TCX().Ifindex == ifindex
 	}
-	fs, err := d.nl.FilterList(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}, netlink.HANDLE_MIN_INGRESS)
+	have, err := d.filters(ifindex)
 	if err != nil {
 		return false
 	}
-	for _, f := range fs {
-		if b, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(b.Name, "dpmip_") {
-			return true
+	for _, p := range d.cfg.Place.places() {
+		if !slices.Contains(have, p) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // Capabilities implements hwabstraction.Device.

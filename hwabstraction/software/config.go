@@ -50,6 +50,9 @@ type Config struct {
 	// Fabric names the ports towards the fabric.
 	Fabric []string
 	Attach Attach
+	// Place is where cls_bpf filters sit; other than the default only with
+	// AttachClsBPF.
+	Place Place
 	// MaxRules bounds redirects, deliveries, egresses, traps and, without a
 	// Journal, kernel routes; also the number of groups. It is fixed by the
 	// first Open of a BPFDir.
@@ -76,6 +79,10 @@ func (c Config) defaults() (Config, error) {
 	if c.Attach > AttachClsBPF {
 		return c, errors.New("software: unknown way to attach")
 	}
+	if c.Attach != AttachClsBPF && c.Place != (Place{}) {
+		return c, fmt.Errorf("software: programs attached by %s have no place among filters: attach by %s", c.Attach, AttachClsBPF)
+	}
+	setDefault(&c.Place.Priority, DefaultPriority)
 	setDefault(&c.MaxRules, DefaultMaxRules)
 	setDefault(&c.MaxFlows, DefaultMaxFlows)
 	setDefault(&c.Mark, DefaultMark)

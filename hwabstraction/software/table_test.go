@@ -289,6 +289,7 @@ func TestConfigErrors(t *testing.T) {
 		"relative": {BPFDir: "bpf"},
 		"attach":   {BPFDir: "/x", Attach: AttachClsBPF + 1},
 		"size":     {BPFDir: "/x", MaxRules: 1},
+		"place":    {BPFDir: "/x", Attach: AttachTCX, Place: Place{Chain: 7}},
 	} {
 		if d, err := Open(c); err == nil {
 			d.Close()

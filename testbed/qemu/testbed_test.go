@@ -70,6 +70,8 @@ var testbedSteps = []Step{
 	hotMove("hot move translated", "--redirect", "translated"),
 	hotMove("hot move routed", "--redirect", "routed"),
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
+	suite("haltest software behind a fast path", "software.test", "TestConformance/behind", "-test.parallel", "4"),
+	suite("a further chain decides", "software.test", "TestFurtherChain"),
 }
 
 // netdevsimSteps need the simulated switch.
