@@ -36,7 +36,7 @@ const slowArrival = 100
 
 // Examine tells what would keep the host routes from going on.
 func Examine(o *Options, f *Facts, held []Held) []Finding {
-	out := []Finding{examineNumbers(f, held)}
+	out := []Finding{examineNumbers(f, held), examineNextHops(f)}
 	for _, p := range o.Protocols {
 		out = append(out, examineRedistribution(o, f, p)...)
 		out = append(out, examineNeighbours(f, p))
@@ -61,6 +61,19 @@ func examineNumbers(f *Facts, held []Held) Finding {
 		}
 	}
 	return out
+}
+
+// examineNextHops tells whether zebra may share nexthop objects of the kernel;
+// see OwnNextHops.
+func examineNextHops(f *Facts) Finding {
+	line := strings.TrimSpace(OwnNextHops)
+	for l := range strings.Lines(f.Config) {
+		if strings.TrimSpace(l) == line {
+			return Finding{Name: "FRR keeps its routes", State: "ok", Found: line}
+		}
+	}
+	return Finding{Name: "FRR keeps its routes", State: "warning", Found: "zebra shares nexthop objects of the kernel",
+		Advice: "FRR 8.4 then loses routes from the kernel, and says that they are installed, when a link comes back: " + line + ", on all routers, and restart zebra"}
 }
 
 // section returns the lines below a line that begins a block of the

@@ -88,11 +88,19 @@ func (o *Options) Check() error {
 	return nil
 }
 
+// OwnNextHops gives each route of zebra's its own next hops, on every router of
+// the fabric. FRR 8.4 otherwise deletes a nexthop object of the kernel that
+// routes still use, when SPF runs follow each other (a link that comes back): the
+// kernel then drops all of them without a word, and zebra believes them to be
+// there.
+const OwnNextHops = "no zebra nexthop kernel enable\n"
+
 // Fragment is what FRR's integrated configuration (frr.conf, or vtysh -f) needs
 // besides the operator's own lines: filters for host routes, redistribution from
 // the kernel, and timers that do not hold a move up.
 func (o *Options) Fragment() string {
 	var b strings.Builder
+	b.WriteString(OwnNextHops)
 	v6, v4 := o.families()
 	if v6 {
 		o.filter(&b, "ipv6", listV6, mapV6)

@@ -59,6 +59,7 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 	}{
 		{name: "shadowed", protocol: 196, finding: "FRR sees the host routes", state: "failed", text: "protocol 196"},
 		{name: "unseen", change: replace("show ipv6 route "+vm.String()+" json", "kernel", "ospf6"), finding: "FRR sees the host routes", state: "failed", text: "not in zebra"},
+		{name: "shared next hops", change: replace(config, "no zebra nexthop kernel enable\n", ""), finding: "FRR keeps its routes", state: "warning", text: "no zebra nexthop kernel enable"},
 		{name: "no router", change: replace(config, "router ospf6", "router rip"), finding: "ospf6: configured", state: "failed", text: "no router ospf6"},
 		{name: "nothing redistributed", change: replace(config, " redistribute ipv4 kernel", " redistribute ipv4 static"), finding: "isis: redistribute ipv4 kernel", state: "failed", text: "is missing"},
 		{name: "no route-map", change: replace(config, "redistribute kernel route-map DPMIP4\n timers", "redistribute kernel\n timers"), finding: "ospf: redistribute kernel", state: "warning", text: "no route-map"},
@@ -109,8 +110,8 @@ func TestExamineIsContentWithWhatIsRight(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 	}
-	if len(findings) != 13 {
-		t.Errorf("%d findings, want 13", len(findings))
+	if len(findings) != 14 {
+		t.Errorf("%d findings, want 14", len(findings))
 	}
 }
 
@@ -164,7 +165,8 @@ func TestVTYSH(t *testing.T) {
 func TestFragmentOfInterfaces(t *testing.T) {
 	t.Parallel()
 	o := &Options{Protocols: []Protocol{OSPF2}, Ranges: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}, Interfaces: []string{"h0", "h1"}}
-	want := `ip prefix-list DPMIP-HOSTS4 seq 5 permit 10.9.0.0/16 ge 32
+	want := `no zebra nexthop kernel enable
+ip prefix-list DPMIP-HOSTS4 seq 5 permit 10.9.0.0/16 ge 32
 route-map DPMIP4 permit 10
  match ip address prefix-list DPMIP-HOSTS4
  match interface h0
@@ -189,7 +191,8 @@ func TestFragmentHoldsWhatWasAsked(t *testing.T) {
 	t.Parallel()
 	o := &Options{Protocols: []Protocol{OSPF3, BGP}, ASN: 65001, Metric: 7,
 		Ranges: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/48"), netip.MustParsePrefix("2001:db8:b::1/128")}}
-	want := `ipv6 prefix-list DPMIP-HOSTS6 seq 5 permit 2001:db8:a::/48 ge 128
+	want := `no zebra nexthop kernel enable
+ipv6 prefix-list DPMIP-HOSTS6 seq 5 permit 2001:db8:a::/48 ge 128
 ipv6 prefix-list DPMIP-HOSTS6 seq 10 permit 2001:db8:b::1/128
 route-map DPMIP6 permit 10
  match ipv6 address prefix-list DPMIP-HOSTS6

@@ -12,13 +12,6 @@ import (
 // What follows is the configuration of the two data centres' FRRs; docs/fabric.md
 // shows it. One IGP spans both and the link between them.
 
-// ownNexthops gives each route of zebra's its own next hops. FRR 8.4 otherwise
-// deletes a nexthop object of the kernel that routes still use, when SPF runs
-// follow each other (a link that comes back): the kernel then drops all of them
-// without a word, and zebra believes them to be there.
-const ownNexthops = `no zebra nexthop kernel enable
-`
-
 // ospfLink is a link to another router; %s is its name.
 const ospfLink = `interface %s
  ipv6 ospf6 area 0
@@ -118,7 +111,9 @@ func frrWithoutRules(p *topology.Plan, r topology.Router) string {
 func frrConfig(p *topology.Plan, r topology.Router) string {
 	var b strings.Builder
 	var hypervisors []string
-	b.WriteString(ownNexthops)
+	if r.Role != "tor" { // to which the fragment brings it
+		b.WriteString(igp.OwnNextHops)
+	}
 	own, other := p.LinksOf(r.Name)
 	fmt.Fprintf(&b, ospfStub, "lo")
 	for i, e := range own {

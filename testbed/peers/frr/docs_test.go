@@ -21,9 +21,7 @@ func TestPageShowsTheConfigurations(t *testing.T) {
 	for _, p := range igp.Protocols {
 		blocks[p.String()+" at the ToR"] = configOf(p, 1)
 		blocks[p.String()+", the fragment"] = options(p).Fragment()
-		if timers := timersOnly[p]; timers != "" {
-			blocks[p.String()+", timers elsewhere"] = timers
-		}
+		blocks[p.String()+", elsewhere"] = elsewhere[p]
 	}
 	for name, block := range blocks {
 		if !strings.Contains(string(text), strings.TrimSpace(block)) {

@@ -57,6 +57,11 @@ func TestDoctorSaysWhyFRRIgnoresTheRoutes(t *testing.T) {
 	f.must(f.tor.Apply(options(igp.OSPF3).Fragment()))
 	f.healthy()
 
+	f.must(f.tor.Apply("zebra nexthop kernel enable\n"))
+	f.complains("FRR keeps its routes", "warning", "no zebra nexthop kernel enable")
+	f.must(f.tor.Apply(options(igp.OSPF3).Fragment()))
+	f.healthy()
+
 	f.must(f.tor.Apply("router ospf6\n timers throttle spf 5000 5000 5000\nexit\n"))
 	f.complains("ospf6: timers", "warning", "timers throttle spf 0 50 500")
 	f.must(f.tor.Apply(options(igp.OSPF3).Fragment()))

@@ -73,11 +73,12 @@ func options(p igp.Protocol) *igp.Options {
 	return &igp.Options{Protocols: []igp.Protocol{p}, Ranges: []netip.Prefix{rig.Range6, rig.Range4}, ASN: 65001}
 }
 
-// timersOnly are the lines that the fabric's other routers need.
-var timersOnly = map[igp.Protocol]string{
-	igp.OSPF3: "router ospf6\n timers throttle spf 0 50 500\n timers lsa min-arrival 0\nexit\n",
-	igp.OSPF2: "router ospf\n timers throttle spf 0 50 500\n timers lsa min-arrival 0\nexit\n",
-	igp.ISIS:  "router isis DC\n lsp-gen-interval 1\n spf-delay-ietf init-delay 0 short-delay 50 long-delay 500 holddown 1000 time-to-learn 500\nexit\n",
+// elsewhere are the lines that the fabric's other routers need.
+var elsewhere = map[igp.Protocol]string{
+	igp.OSPF3: igp.OwnNextHops + "router ospf6\n timers throttle spf 0 50 500\n timers lsa min-arrival 0\nexit\n",
+	igp.OSPF2: igp.OwnNextHops + "router ospf\n timers throttle spf 0 50 500\n timers lsa min-arrival 0\nexit\n",
+	igp.ISIS:  igp.OwnNextHops + "router isis DC\n lsp-gen-interval 1\n spf-delay-ietf init-delay 0 short-delay 50 long-delay 500 holddown 1000 time-to-learn 500\nexit\n",
+	igp.BGP:   igp.OwnNextHops,
 }
 
 func configOf(p igp.Protocol, number int) string {
@@ -132,7 +133,7 @@ func (f *fabric) start(name string, d frr.Daemon, number int) *frr.Router {
 	f.t.Helper()
 	r, err := frr.New(f.Set.NS(name), filepath.Join(f.Set.Dir(), "frr-"+name), d)
 	f.must(err)
-	extra := timersOnly[f.protocol]
+	extra := elsewhere[f.protocol]
 	if name == "tor" {
 		extra = options(f.protocol).Fragment()
 	}
