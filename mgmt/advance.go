@@ -97,7 +97,7 @@ func (c *Core) settled(b *Binding) bool {
 
 // emptied reports whether nothing of a VM that is gone is left to be told.
 func (c *Core) emptied(b *Binding) bool {
-	return len(b.Anchors) == 0 && len(b.Routes) == 0 && len(b.Quarantine) == 0 && b.Open == 0
+	return len(b.Anchors) == 0 && len(b.Routes) == 0 && !b.rehearsing() && len(b.Quarantine) == 0 && b.Open == 0
 }
 
 // expire does for one VM what time has brought about.
@@ -123,7 +123,7 @@ func (c *Core) expire(vm mobility.VMID) {
 	if m := c.tx.move(vm, b.Open); m != nil && m.State != MoveAborting && !m.Deadline.IsZero() && !c.now.Before(m.Deadline) {
 		c.abort(c.tx.editMove(vm, b.Open), "no COMMIT within the prepare time-out")
 	}
-	if m := c.tx.move(vm, b.Open); m != nil && m.State == MovePreparing && m.proving() && !m.ProveBy.IsZero() && !c.now.Before(m.ProveBy) {
+	if m := c.tx.move(vm, b.Open); m != nil && m.State == MovePreparing && (m.proving() || c.onStage(m)) && !m.ProveBy.IsZero() && !c.now.Before(m.ProveBy) {
 		c.proofsDue(c.tx.editMove(vm, b.Open))
 	}
 	c.routesDue(c.tx.binding(vm))

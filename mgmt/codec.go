@@ -132,4 +132,7 @@ func (b *Binding) addresses(f func(addr)) {
 	for _, q := range b.Quarantine {
 		f(q.Addr)
 	}
+	for _, r := range b.Rehearsal {
+		f(r.Addr)
+	}
 }

@@ -29,6 +29,11 @@ var crashScenarios = map[string][]string{
 	"aborted without its destination": {
 		"register vm1 a 2001:db8:a:1::1", "prepare vm1 b", "abort vm1 fenced=test", "wait 100s", "prepare vm1 c", "activate vm1 c",
 	},
+	"rehearsed": {
+		"prover a send catch", "prover b send catch", "prover ta send installed absent", "prover s send installed absent",
+		"register vm1 a 2001:db8:a:1::1 10.1.0.1", "prepare vm1 b redirect=routed", "activate vm1 b",
+		"prepare vm1 a redirect=routed", "abort vm1",
+	},
 	"source lost, cold, gone": {
 		"register vm1 a 2001:db8:a:1::1", "lost vm1 b by=test", "activate vm1 b",
 		"prepare vm1 c mode=cold redirect=routed", "activate vm1 c", "deregister vm1 c", "wait 200s",
@@ -66,9 +71,9 @@ func TestCrashAnywhere(t *testing.T) {
 // runCrash runs the commands with a crash at an effect (0 = none) and gives the
 // end state and the number of effects.
 func runCrash(t *testing.T, commands []string, at int, lose bool) ([]string, int) {
-	w := newWorld(t, testInventory)
+	w := newWorld(t, testInventory+"proofs = { observers = [\"ta\", \"s\"], probes = [\"2001:db8:a:fffe::/64\", \"10.9.0.0/16\"] }\n")
 	w.wait(2 * time.Second)
-	w.effects, w.crashAt, w.lose = 0, at, lose
+	w.effects, w.crashAt, w.lose, w.probing.comeBack = 0, at, lose, true
 	for _, cmd := range commands {
 		w.robust(strings.Fields(cmd))
 	}

@@ -208,3 +208,13 @@ func (h *host) deliveryFor(old netip.Addr) netip.Addr {
 	}
 	return netip.Addr{}
 }
+
+// routes reports whether a router has a host route of the address.
+func (h *host) routes(a netip.Addr) bool {
+	for _, v := range h.vms {
+		if slices.Contains(v.routes, a) {
+			return true
+		}
+	}
+	return false
+}

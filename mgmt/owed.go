@@ -26,10 +26,12 @@ const (
 	cold                                      // 14
 	keepAnchor                                // 15
 	keepRoute                                 // 15
+	rehearseRoute                             // 8, of a probe address
+	retractRoute                              // 8, lifetime 0, likewise
 )
 
 var kindNames = [...]string{"invalid", "prepare_destination", "prepare_source", "redirect", "install_route", "withdraw_route",
-	"drained", "abort_stop", "abort_disarm", "abort_give_back", "cold", "keep_anchor", "keep_route"}
+	"drained", "abort_stop", "abort_disarm", "abort_give_back", "cold", "keep_anchor", "keep_route", "rehearse_route", "retract_route"}
 
 func (k messageKind) String() string { return kindNames[k] }
 
@@ -55,6 +57,7 @@ func (c *Core) owed(b *Binding) []owed {
 	}
 	list = c.owedToAnchors(list, b)
 	list = c.owedToRouters(list, b)
+	list = c.owedRehearsal(list, b)
 	return c.owedDrained(list, b)
 }
 

@@ -119,6 +119,11 @@ func (c *Core) restarted(name string, at netip.Addr) {
 				c.tx.edit(b.VM).Routes[i].Confirmed = false
 			}
 		}
+		for i, r := range b.Rehearsal {
+			if r.Router == name && r.Confirmed {
+				c.tx.edit(b.VM).Rehearsal[i].Confirmed = false
+			}
+		}
 	}
 	if c.inv.Hypervisors[name] != nil {
 		c.run(c.node.Notify(c.now, at, reasonRegisterAgain, nil))
@@ -150,10 +155,12 @@ func (c *Core) inventoryChanged(inv *inventory.Inventory) {
 		gone := func(name string) bool { _, ok := inv.Locator(name); return !ok }
 		anchors := slices.ContainsFunc(b.Anchors, func(a Anchor) bool { return gone(a.Hypervisor) })
 		routes := slices.ContainsFunc(b.Routes, func(r Route) bool { return gone(r.Router) })
+		routes = routes || slices.ContainsFunc(b.Rehearsal, func(r Route) bool { return gone(r.Router) })
 		if anchors || routes {
 			e := c.tx.edit(b.VM)
 			e.Anchors = slices.DeleteFunc(e.Anchors, func(a Anchor) bool { return gone(a.Hypervisor) })
 			e.Routes = slices.DeleteFunc(e.Routes, func(r Route) bool { return gone(r.Router) })
+			e.Rehearsal = slices.DeleteFunc(e.Rehearsal, func(r Route) bool { return gone(r.Router) })
 			c.advance(e)
 		}
 		c.dropAbort(b, gone)

@@ -15,6 +15,10 @@ type ProofKind uint8
 const (
 	ProofDelivery ProofKind = iota + 1 // a packet to the delivery address reaches the destination
 	ProofSource                        // the destination may send from the VM's address
+	// Of moves that are to have host routes, about the move's probe address:
+	ProofAnnounced // an observer's kernel has its host route
+	ProofReached   // what an observer sends to it reaches the destination
+	ProofRetracted // an observer's kernel has its host route no longer
 	// After the COMMIT, of moves with host routes:
 	ProofInstalled // an observer's kernel has the host route
 	ProofServed    // what an observer sends reaches the serving hypervisor without the source
@@ -24,7 +28,10 @@ const (
 // after reports whether the proof is about a committed move.
 func (k ProofKind) after() bool { return k >= ProofInstalled }
 
-var proofKinds = [...]string{"invalid", "delivery", "source", "installed", "served", "withdrawn"}
+// rehearsed reports whether the proof is about a probe address.
+func (k ProofKind) rehearsed() bool { return k >= ProofAnnounced && k <= ProofRetracted }
+
+var proofKinds = [...]string{"invalid", "delivery", "source", "announced", "reached", "retracted", "installed", "served", "withdrawn"}
 
 func (k ProofKind) String() string { return proofKinds[min(int(k), len(proofKinds)-1)] }
 
@@ -105,6 +112,12 @@ func (p *Proof) String() string {
 		return fmt.Sprintf("that delivery address %s leads from %s to %s", p.Address, p.From, p.To)
 	case ProofSource:
 		return fmt.Sprintf("that %s may send from %s (a source filter or uRPF on its router?), seen by %s", p.From, p.Address, p.To)
+	case ProofAnnounced:
+		return fmt.Sprintf("that %s has the host route of probe address %s, which %s's router announces as it will the VM's", p.From, p.Address, p.To)
+	case ProofReached:
+		return fmt.Sprintf("that %s reaches %s at probe address %s", p.From, p.To, p.Address)
+	case ProofRetracted:
+		return fmt.Sprintf("that %s has the host route of probe address %s no longer", p.From, p.Address)
 	case ProofInstalled:
 		return fmt.Sprintf("that %s has the host route of %s", p.From, p.Address)
 	case ProofServed:
@@ -117,7 +130,8 @@ func (p *Proof) String() string {
 
 // reporter is the node whose word counts: who catches, or whose kernel it is.
 func (p *Proof) reporter() string {
-	if p.Kind == ProofInstalled || p.Kind == ProofWithdrawn {
+	switch p.Kind {
+	case ProofAnnounced, ProofRetracted, ProofInstalled, ProofWithdrawn:
 		return p.From
 	}
 	return p.To

@@ -29,6 +29,7 @@ func (c *Core) planProofs(m *Move) {
 			c.planProof(m, Proof{Kind: ProofSource, Address: old, From: m.To, To: m.From, Required: policy.Source == inventory.ProofRequire})
 		}
 	}
+	c.planRehearsal(m)
 }
 
 // farPoints are those from whom the destination must be reached: the source,
@@ -76,7 +77,7 @@ func (c *Core) target(p *Proof) (netip.Addr, error) {
 func (c *Core) askProofs(m *Move) {
 	m.ProveBy = c.now.Add(c.inv.Policy.Proofs.Deadline)
 	for _, t := range slices.Clone(c.tokensOf[moveID{m.VM, m.Epoch}]) {
-		if p := m.openProof(c.asked[t].key); p != nil {
+		if p := m.openProof(c.asked[t].key); p != nil && p.State == ProofWaiting {
 			c.askProof(t, p)
 		}
 	}
@@ -156,7 +157,7 @@ func (c *Core) proofReported(e ProofReport) {
 	m = c.tx.editMove(a.move.vm, a.move.epoch)
 	p := m.openProof(a.key)
 	switch {
-	case !e.Seen && (p.Required || p.Kind.after()):
+	case !e.Seen && (p.Required || p.Kind.after() || p.Kind.rehearsed()):
 		p.Detail = e.Node + ": " + e.Detail // the deadline decides: it may yet come
 		return
 	case !e.Seen:
@@ -178,8 +179,18 @@ func (c *Core) proofReported(e ProofReport) {
 
 // proofsDue ends the proofs of a move whose deadline has passed, and the move.
 func (c *Core) proofsDue(m *Move) {
+	lacking := c.lacking(m)
+	for i := range m.Proofs {
+		if p := &m.Proofs[i]; p.Kind.rehearsed() && p.State.open() && lacking != "" {
+			p.Detail = lacking
+		}
+	}
 	c.dropProofs(m, "not seen within "+c.inv.Policy.Proofs.Deadline.String())
-	c.abort(m, "not proved: "+m.missing())
+	why := m.missing()
+	if why == "" {
+		why = lacking
+	}
+	c.abort(m, "not proved: "+why)
 }
 
 // dropProofs ends what is still open.
@@ -199,8 +210,8 @@ func (c *Core) dropProofs(m *Move, why string) {
 // mayProve refuses a move that policy wants proved and that cannot be.
 func (c *Core) mayProve(b *Binding, to string, o mobility.MoveOptions) error {
 	policy := &c.inv.Policy.Proofs
-	if o.Mode == mobility.ModeCold {
-		return nil
+	if err := c.mayRehearse(b, to, o); err != nil || o.Mode == mobility.ModeCold {
+		return err
 	}
 	need := func(node string, a TaskAction) error {
 		if why := c.whyNot(node, a); why != "" {

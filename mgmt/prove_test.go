@@ -17,11 +17,14 @@ import (
 type probing struct {
 	catches, sends map[probe.Token]Prove
 	blocked        map[string]bool
+	kernel         func(node string, a netip.Addr) bool // has it a host route?
 	due            []ProofReport
+	can            map[string][]string // who has an open connection, and what each can do
+	comeBack       bool                // they connect again to a new management node
 }
 
 func newProbing() probing {
-	return probing{catches: map[probe.Token]Prove{}, sends: map[probe.Token]Prove{}, blocked: map[string]bool{}}
+	return probing{catches: map[probe.Token]Prove{}, sends: map[probe.Token]Prove{}, can: map[string][]string{}, blocked: map[string]bool{}}
 }
 
 func (p *probing) take(e Prove) {
@@ -40,15 +43,34 @@ func (p *probing) take(e Prove) {
 	p.look(e.Task.Token)
 }
 
-// look has a probe caught that is sent and awaited, and a kernel looked at.
+// look has a probe caught that is sent and awaited, and a kernel looked at that
+// is asked.
 func (p *probing) look(t probe.Token) {
 	c, awaited := p.catches[t]
 	s, sent := p.sends[t]
-	if sent && s.Task.Action != TaskSend && !p.blocked[s.To] {
+	if sent && s.Task.Action != TaskSend && !p.blocked[s.To] && p.kernel(s.To, s.Task.Destination) == (s.Task.Action == TaskInstalled) {
 		p.due = append(p.due, ProofReport{Node: s.To, Token: t, Seen: true})
 	}
 	if awaited && sent && !p.blocked[c.To] && c.Task.Destination == s.Task.Destination {
 		p.due = append(p.due, ProofReport{Node: c.To, Token: t, Seen: true, Source: s.Task.Source})
+	}
+}
+
+// prover is a node that connects.
+func (w *world) prover(f []string) {
+	w.probing.can[f[0]] = f[1:]
+	w.step(ProverUp{Node: f[0], Can: f[1:]})
+}
+
+// provers connect to a management node that has started.
+func (w *world) provers() {
+	if !w.probing.comeBack {
+		return
+	}
+	clear(w.probing.catches)
+	clear(w.probing.sends)
+	for _, node := range sortedKeys(w.probing.can) {
+		w.step(ProverUp{Node: node, Can: w.probing.can[node]})
 	}
 }
 
@@ -69,6 +91,17 @@ func (w *world) unblock(f []string) {
 	delete(w.probing.blocked, f[0])
 	w.look()
 }
+
+// lookIntoKernels finds what has come true by itself.
+func (w *world) lookIntoKernels() {
+	for _, t := range slices.SortedFunc(maps.Keys(w.probing.sends), func(a, b probe.Token) int { return slices.Compare(a[:], b[:]) }) {
+		if w.core != nil && w.core.asked[t] != nil && w.probing.sends[t].Task.Action != TaskSend && w.up(w.probing.sends[t].To) {
+			w.probing.look(t)
+		}
+	}
+}
+
+func (w *world) up(node string) bool { _, up := w.core.provers[node]; return up }
 
 func (w *world) look() {
 	for _, t := range slices.SortedFunc(maps.Keys(w.probing.sends), func(a, b probe.Token) int { return slices.Compare(a[:], b[:]) }) {

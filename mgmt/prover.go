@@ -85,6 +85,9 @@ func (c *Core) whyNot(node string, a TaskAction) string {
 	case !up:
 		return node + " has no admin channel to be asked by"
 	case !slices.Contains(can, a.String()):
+		if a == TaskInstalled || a == TaskAbsent {
+			return node + " cannot say which routes it has"
+		}
 		return node + " cannot " + a.String() + " probes"
 	}
 	return ""

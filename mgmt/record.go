@@ -35,6 +35,7 @@ type Binding struct {
 	Deliveries []mobility.Delivery  `json:"deliveries,omitempty"` // reserved at Hypervisor
 	Anchors    []Anchor             `json:"anchors,omitempty"`
 	Routes     []Route              `json:"routes,omitempty"`
+	Rehearsal  []Route              `json:"rehearsal,omitempty"` // of probe addresses, before a switch
 	Quarantine []Quarantined        `json:"quarantine,omitempty"`
 	Open       mobility.Epoch       `json:"open,omitempty"` // the move before its COMMIT, 0 = none
 	Last       mobility.Epoch       `json:"last,omitempty"` // the committed move that is not done, 0 = none
@@ -102,6 +103,7 @@ func (b *Binding) clone() *Binding {
 		c.Anchors[i].Draining = slices.Clone(c.Anchors[i].Draining)
 	}
 	c.Routes = slices.Clone(b.Routes)
+	c.Rehearsal = slices.Clone(b.Rehearsal)
 	c.Quarantine = slices.Clone(b.Quarantine)
 	c.Orders = slices.Clone(b.Orders)
 	return &c

@@ -42,6 +42,8 @@ func (c *Core) replied(e registration.Replied) {
 		c.anchorReplied(f, r)
 	case installRoute, withdrawRoute, keepRoute:
 		c.routerReplied(f, r)
+	case rehearseRoute, retractRoute:
+		c.rehearsalReplied(f, r)
 	case drained:
 		c.drainReplied(f, r)
 	}
@@ -167,10 +169,11 @@ func (c *Core) maybeReady(m *Move) {
 	if m.ProveBy.IsZero() && len(m.Proofs) > 0 {
 		c.askProofs(m)
 	}
+	c.retract(m)
 	switch {
 	case m.missing() != "":
 		c.abort(m, "not proved: "+m.missing())
-	case m.proving():
+	case m.proving() || c.onStage(m):
 	default:
 		m.State = MoveReady
 		m.phase(c.now, PhaseReady, "")

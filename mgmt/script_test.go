@@ -131,7 +131,7 @@ func init() {
 		"backup":     func(w *world, _ []string) { w.backup = w.store.Clone() },
 		"restore":    func(w *world, _ []string) { w.crash(); w.store = w.backup.Clone(); w.boot() },
 		"inventory":  (*world).inventoryCommand,
-		"prover":     func(w *world, a []string) { w.step(ProverUp{Node: a[0], Can: a[1:]}) },
+		"prover":     (*world).prover,
 		"block":      func(w *world, a []string) { w.probing.blocked[a[0]] = true },
 		"mute":       (*world).mute,
 		"unblock":    (*world).unblock,

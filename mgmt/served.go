@@ -100,9 +100,9 @@ func (p *Proof) tasks(t probe.Token) []Prove {
 		return Prove{to, x}
 	}
 	switch p.Kind {
-	case ProofServed:
+	case ProofServed, ProofReached:
 		return []Prove{as(p.To, TaskCatch), as(p.From, TaskSend)}
-	case ProofWithdrawn:
+	case ProofWithdrawn, ProofRetracted:
 		return []Prove{as(p.From, TaskAbsent)}
 	}
 	return []Prove{as(p.From, TaskInstalled)}

@@ -113,7 +113,7 @@ func (c *Core) Peers() map[string]*PeerView {
 				v.Anchors++
 			}
 		}
-		for _, r := range b.Routes {
+		for _, r := range slices.Concat(b.Routes, b.Rehearsal) {
 			if v := views[r.Router]; v != nil {
 				v.Routes++
 			}

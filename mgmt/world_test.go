@@ -102,6 +102,7 @@ func newWorld(t *testing.T, inventoryText string) *world {
 	t.Helper()
 	w := &world{t: t, now: epoch, store: &store.Memory{}, hosts: map[string]*host{}, done: map[CommandID]Done{}, counts: map[string]int{}, probing: newProbing()}
 	w.setInventory(inventoryText)
+	w.probing.kernel = func(node string, a netip.Addr) bool { return w.hosts[node].routes(a) }
 	for _, name := range sortedKeys(w.inv.Hypervisors) {
 		w.addHost(name, registration.RoleHypervisor)
 	}
@@ -144,6 +145,7 @@ func (w *world) boot() {
 	}
 	w.core = core
 	w.do(effects)
+	w.provers()
 }
 
 func (w *world) crash() {
@@ -228,6 +230,9 @@ func (w *world) settle() {
 			continue
 		}
 		if len(w.queue) == 0 {
+			if w.lookIntoKernels(); len(w.probing.due) > 0 {
+				continue
+			}
 			return
 		}
 		p := w.queue[0]

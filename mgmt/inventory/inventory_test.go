@@ -100,6 +100,22 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestProbes: a range of probe addresses turns their proofs on.
+func TestProbes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]ProofPolicy{
+		`proofs = { deadline = "2s" }`:                                 ProofOff,
+		`proofs = { probes = ["2001:db8:9::/64"] }`:                    ProofAsk,
+		`proofs = { probes = ["10.9.0.0/28"], announced = "require" }`: ProofRequire,
+		`proofs = { probes = ["2001:db8:9::/64"], announced = "off" }`: ProofOff,
+	} {
+		p := mustParse(t, strings.Replace(good, "tickets = false", text, 1)).Policy.Proofs
+		if p.Announced != want {
+			t.Errorf("%s: announced = %s, want %s", text, p.Announced, want)
+		}
+	}
+}
+
 func TestOutwards(t *testing.T) {
 	t.Parallel()
 	inv := mustParse(t, good)
@@ -200,6 +216,10 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 		"unknown algorithm":        {`"hmac-sha1-96"`, `"md5"`, "i.toml:9: hypervisor[0].keys[1].algorithm: \"md5\" is not known"},
 		"unknown key":              {`tickets = false`, `ticket = false`, "i.toml:37: policy.ticket: unknown key"},
 		"wrong type":               {`tickets = false`, `tickets = "no"`, "i.toml:37: policy.tickets: is a string, want true or false"},
+		"no policy of proofs":      {`tickets = false`, `proofs = { announced = "yes" }`, "\"yes\" is no policy of proofs"},
+		"nothing to announce":      {`tickets = false`, `proofs = { announced = "ask" }`, "i.toml:37: policy.proofs.announced: ask needs policy.proofs.probes"},
+		"few probe addresses":      {`tickets = false`, `proofs = { probes = ["2001:db8::/125"] }`, "i.toml:37: policy.proofs.probes[0]: 2001:db8::/125 is too narrow for the moves that are prepared at a time, want /124 or wider"},
+		"probes of a hypervisor":   {`tickets = false`, `proofs = { probes = ["10.1.254.0/24"] }`, "i.toml:37: policy.proofs.probes[0]: 10.1.254.0/24 overlaps 10.1.0.0/16 of hypervisor[0].ranges[1] (line 5)"},
 		"senseless default":        {`redirect = "routed"`, `new = "drop"`, "policy.defaults: mobility: new connections cannot be drop"},
 		"bad word":                 {`redirect = "routed"`, `redirect = "tunnelled"`, "i.toml:39: policy.defaults.redirect: mobility: redirect \"tunnelled\" is not known"},
 		"rule with an unknown":     {`from = ["a"]`, `from = ["a", "z"]`, "i.toml:42: policy.allow[0].from[1]: no hypervisor is called \"z\""},

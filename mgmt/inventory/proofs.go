@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -34,17 +35,23 @@ func (p *ProofPolicy) UnmarshalText(b []byte) error {
 
 // Proofs says what is to be seen of the network before a move is ready.
 type Proofs struct {
-	Delivery  ProofPolicy   // of packets to the delivery addresses, default ask
-	Source    ProofPolicy   // of packets from the VM's addresses, default ask
-	Routes    ProofPolicy   // of the observers' host routes after a routed move, default ask
-	Observers []string      // routers that must reach the delivery addresses, and have the routes
-	Deadline  time.Duration // default 5 s
+	Delivery ProofPolicy // of packets to the delivery addresses, default ask
+	Source   ProofPolicy // of packets from the VM's addresses, default ask
+	Routes   ProofPolicy // of the observers' host routes after a routed move, default ask
+	// Announced: of host routes of a probe address before a routed move, default
+	// ask where there are Probes.
+	Announced ProofPolicy
+	Probes    []netip.Prefix // what probe addresses are taken from, nobody's else
+	Observers []string       // routers that must reach the delivery addresses, and have the routes
+	Deadline  time.Duration  // default 5 s
 }
 
 type proofTable struct {
 	Delivery  ProofPolicy         `toml:"delivery"`
 	Source    ProofPolicy         `toml:"source"`
 	Routes    ProofPolicy         `toml:"routes"`
+	Announced ProofPolicy         `toml:"announced"`
+	Probes    []strictconf.Prefix `toml:"probes"`
 	Observers []string            `toml:"observers"`
 	Deadline  strictconf.Duration `toml:"deadline"`
 }
@@ -58,9 +65,40 @@ func (b *builder) proofs(t *proofTable) error {
 	if t.Deadline < 0 {
 		return b.src.Errorf("policy.proofs.deadline", "%v is negative", t.Deadline.D())
 	}
+	probes, err := b.probes(t)
+	if err != nil {
+		return err
+	}
+	announced := orElse(t.Announced, ProofOff)
+	if t.Announced == 0 && len(probes) > 0 {
+		announced = ProofAsk
+	}
 	b.inv.Policy.Proofs = Proofs{
 		Delivery: orElse(t.Delivery, ProofAsk), Source: orElse(t.Source, ProofAsk),
 		Routes: orElse(t.Routes, ProofAsk), Observers: t.Observers, Deadline: orD(t.Deadline, 5*time.Second),
+		Announced: announced, Probes: probes,
 	}
 	return nil
+}
+
+// probeRoom is how many bits of a probe address are free at least: one address
+// per move that is being prepared.
+const probeRoom = 4
+
+// probes checks the ranges of the probe addresses.
+func (b *builder) probes(t *proofTable) (list []netip.Prefix, err error) {
+	for i, p := range t.Probes {
+		key := fmt.Sprintf("policy.proofs.probes[%d]", i)
+		if room := p.Addr().BitLen() - p.Bits(); room < probeRoom {
+			return nil, b.src.Errorf(key, "%s is too narrow for the moves that are prepared at a time, want /%d or wider", p, p.Addr().BitLen()-probeRoom)
+		}
+		if err := b.claim(key, p.Prefix); err != nil {
+			return nil, err
+		}
+		list = append(list, p.Masked())
+	}
+	if t.Announced > ProofOff && len(list) == 0 {
+		return nil, b.src.Errorf("policy.proofs.announced", "%s needs policy.proofs.probes: a range that nobody has an address of", t.Announced)
+	}
+	return list, nil
 }
