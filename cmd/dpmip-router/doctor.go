@@ -132,6 +132,8 @@ func (s *service) bgpChecks(ctx context.Context) []*v1.Check {
 func sessionCheck(x *bgp.Session) *v1.Check {
 	c := &v1.Check{Name: "BGP session " + x.Peer.Name, State: "ok", Found: fmt.Sprintf("%s, %d accepted, %d refused, %d announced", x.State, x.Accepted, x.Refused, x.Announced)}
 	switch {
+	case x.State == bgp.Waiting:
+		c.State, c.Found, c.Advice = "failed", x.State+": "+x.Problem, "give this node the address, or take it out of bgp.listen; the router goes on by itself"
 	case x.State != bgp.Established:
 		c.State, c.Found, c.Advice = "failed", x.State+": "+x.Problem, "compare address, AS number, password and TTL of both ends"
 	case x.Refused > 0:

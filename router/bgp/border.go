@@ -37,6 +37,8 @@ type Border struct {
 	changed chan struct{}
 	ask     chan func()
 
+	speaks   bool    // the Speaker has started
+	lack     float64 // addresses that it said are missing
 	given    map[netip.Prefix]Announcement
 	withheld map[netip.Prefix]withheld // why a held route is not announced
 	ended    map[netip.Addr]bool       // peers that have sent End-of-RIB
@@ -74,7 +76,8 @@ func NewBorder(cfg *Config, s Speaker, f FIB, log *slog.Logger, m *Metrics, resy
 
 func (b *Border) String() string { return "border router" }
 
-// Ready is closed once the Speaker speaks.
+// Ready is closed once the Speaker speaks, or waits for an address to listen on:
+// the router's other work need not wait with it.
 func (b *Border) Ready() <-chan struct{} { return b.ready }
 
 // Changed is where a watcher of the kernel reports; it has room for one value.
@@ -118,11 +121,13 @@ func (b *Border) takeAll() []any {
 // Run speaks and works until ctx ends; routes stay in the kernel, and, where
 // graceful restart is on, at the peers.
 func (b *Border) Run(ctx context.Context) error {
-	if err := b.speaker.Start(ctx, b); err != nil {
+	if err := b.start(ctx); err != nil {
 		return err
 	}
 	defer b.stop(ctx)
 	close(b.ready)
+	again := time.NewTicker(listenRetry)
+	defer again.Stop()
 	audit := time.NewTicker(b.resync)
 	defer audit.Stop()
 	pace := router.NewPace()
@@ -130,9 +135,18 @@ func (b *Border) Run(ctx context.Context) error {
 	prune := time.NewTimer(b.cfg.restartTime())
 	defer prune.Stop()
 	for {
+		var retry <-chan time.Time
+		if !b.speaks {
+			retry = again.C
+			prune.Reset(b.cfg.restartTime())
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-retry:
+			if err := b.start(ctx); err != nil {
+				return err
+			}
 		case <-b.wake:
 			b.work(time.Now())
 		case <-b.changed:
@@ -149,7 +163,34 @@ func (b *Border) Run(ctx context.Context) error {
 	}
 }
 
+// start lets the Speaker speak, and tells it what there is to announce. Addresses
+// that are not there yet are no error.
+func (b *Border) start(ctx context.Context) error {
+	err := b.speaker.Start(ctx, b)
+	var lack *MissingError
+	if errors.As(err, &lack) {
+		if n := float64(len(lack.Addrs)); n != b.lack {
+			b.lack = n
+			b.metrics.listenMissing.Set(n)
+			b.log.Warn("BGP waits", "err", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b.metrics.listenMissing.Set(0)
+	b.speaks = true
+	if all := slices.SortedFunc(maps.Values(b.given), func(x, y Announcement) int { return comparePrefix(x.Prefix, y.Prefix) }); len(all) > 0 {
+		b.said("announced", len(all), b.speaker.Announce(all))
+	}
+	return nil
+}
+
 func (b *Border) stop(ctx context.Context) {
+	if !b.speaks {
+		return
+	}
 	if err := b.speaker.Stop(context.WithoutCancel(ctx), b.cfg.GracefulRestart); err != nil {
 		b.log.Warn("ending the BGP sessions", "err", err)
 	}
@@ -208,7 +249,8 @@ func (b *Border) decide(now time.Time, r *router.Route, give map[netip.Prefix]*A
 	give[p] = a
 }
 
-// give tells the Speaker what differs from what it was told.
+// give tells the Speaker what differs from what it was told; one that does not
+// speak yet is told all of it later.
 func (b *Border) give(want map[netip.Prefix]*Announcement) {
 	var out []Announcement
 	var back []netip.Prefix
@@ -222,6 +264,9 @@ func (b *Border) give(want map[netip.Prefix]*Announcement) {
 			out = append(out, *a)
 			b.given[p] = *a
 		}
+	}
+	if !b.speaks {
+		return
 	}
 	if len(out) > 0 {
 		b.said("announced", len(out), b.speaker.Announce(out))

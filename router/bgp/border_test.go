@@ -23,9 +23,17 @@ type fakeSpeaker struct {
 	given map[netip.Prefix]Announcement
 	calls int
 	ended bool
+	lacks []netip.Addr // to listen on
 }
 
-func (f *fakeSpeaker) Start(context.Context, Events) error { return nil }
+func (f *fakeSpeaker) Start(context.Context, Events) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.lacks) > 0 {
+		return &MissingError{f.lacks}
+	}
+	return nil
+}
 func (f *fakeSpeaker) Announce(as []Announcement) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -126,6 +134,73 @@ func TestRoutesAreAnnouncedAndTakenBack(t *testing.T) {
 		synctest.Wait()
 		if given, _ := b.Given(ctx); len(s.given) != 0 || len(given) != 0 {
 			t.Errorf("gone, but given: %+v, %+v", s.given, given)
+		}
+	})
+}
+
+// gauge reads a metric without labels.
+func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// TestAddressToListenOnComesLate: the border router waits, answers meanwhile, and
+// announces what there is to announce when the address has come.
+func TestAddressToListenOnComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, f := &fakeSpeaker{given: map[netip.Prefix]Announcement{}, lacks: []netip.Addr{addr("2001:db8:f::1")}}, &fakeFIB{kernel: map[netip.Addr]netip.Addr{}}
+		f.left = []netip.Addr{addr("10.9.0.99")}
+		f.kernel[f.left[0]] = addr("2001:db8:f::2")
+		reg := prometheus.NewRegistry()
+		m := NewMetrics(reg)
+		b := NewBorder(config(), s, f, slog.New(slog.DiscardHandler), m, time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		<-b.Ready()
+		stays, goes := router.Route{Address: addr("2001:db8:a::7"), Locator: addr("2001:db8:1::b"), Since: now}, router.Route{Address: addr("2001:db8:a::8"), Locator: addr("2001:db8:1::b"), Since: now}
+		b.Held([]router.Route{stays, goes})
+		b.Gone([]netip.Addr{goes.Address})
+		time.Sleep(2 * b.cfg.restartTime()) // the bubble's clock
+		synctest.Wait()
+		if given, err := b.Given(ctx); err != nil || len(given) != 1 || s.calls != 0 {
+			t.Errorf("while it waits: %+v, %v, %d calls of the speaker", given, err, s.calls)
+		}
+		if got := gauge(t, reg, "dpmip_bgp_listen_missing"); got != 1 {
+			t.Errorf("listen_missing %v, want 1", got)
+		}
+		if len(f.kernel) != 1 {
+			t.Error("what an earlier process left went before any peer could speak")
+		}
+		s.mu.Lock()
+		s.lacks = nil
+		s.mu.Unlock()
+		time.Sleep(2 * listenRetry)
+		synctest.Wait()
+		if _, ok := s.given[netip.PrefixFrom(stays.Address, 128)]; !ok || len(s.given) != 1 {
+			t.Errorf("given %+v, want %s alone", s.given, stays.Address)
+		}
+		if got := gauge(t, reg, "dpmip_bgp_listen_missing"); got != 0 {
+			t.Errorf("listen_missing %v, want 0", got)
+		}
+		time.Sleep(b.cfg.restartTime())
+		synctest.Wait()
+		if len(f.kernel) != 0 {
+			t.Errorf("left over: %v", f.kernel)
+		}
+		cancel()
+		if err := <-done; err != nil || !s.ended {
+			t.Errorf("Run = %v, speaker stopped: %v", err, s.ended)
 		}
 	})
 }

@@ -25,8 +25,10 @@ type GoBGP struct {
 	log    *slog.Logger
 	ended  chan struct{} // of Serve
 
-	mu   sync.Mutex // guards down
-	down map[netip.Addr]*downSince
+	mu      sync.Mutex // guards the fields below
+	down    map[netip.Addr]*downSince
+	missing *MissingError // why Start did not go on; nil: it did, or was not called
+	serves  bool
 }
 
 // downSince is what was known when a session went down, or was configured.
@@ -47,6 +49,13 @@ func NewGoBGP(cfg *Config, log *slog.Logger) *GoBGP {
 
 // Start begins to speak.
 func (g *GoBGP) Start(ctx context.Context, events Events) error {
+	lack := missing(ctx, g.cfg.Listen)
+	g.mu.Lock()
+	g.missing, g.serves = lack, lack == nil
+	g.mu.Unlock()
+	if lack != nil {
+		return lack
+	}
 	go func() {
 		defer close(g.ended)
 		g.server.Serve()

@@ -107,6 +107,9 @@ func (g *GoBGP) mark(i int) Large { return Large{g.cfg.ASN, reserved, uint32(i)}
 
 // Sessions asks the server about every peer.
 func (g *GoBGP) Sessions(ctx context.Context) ([]Session, error) {
+	if out, waits := g.waiting(); waits {
+		return out, nil
+	}
 	states := map[netip.Addr]*api.Peer{}
 	err := g.server.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		if a, err := netip.ParseAddr(p.GetState().GetNeighborAddress()); err == nil {
@@ -131,6 +134,24 @@ func (g *GoBGP) Sessions(ctx context.Context) ([]Session, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// waiting tells of the sessions before the server runs, which answers nobody then.
+func (g *GoBGP) waiting() (out []Session, waits bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.serves {
+		return nil, false
+	}
+	for _, p := range g.cfg.Peers {
+		s := Session{Peer: p, MD5: p.Password != "", State: Waiting}
+		s.Peer.Password = ""
+		if g.missing != nil {
+			s.Problem = g.missing.Error()
+		}
+		out = append(out, s)
+	}
+	return out, true
 }
 
 func fill(s *Session, p *api.Peer, d *downSince) {

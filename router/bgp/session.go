@@ -24,8 +24,11 @@ type Session struct {
 	MD5                                    bool
 }
 
-// Established is State of a session that works.
-const Established = "established"
+// States of a session that others look at.
+const (
+	Established = "established" // it works
+	Waiting     = "waiting"     // nothing is spoken yet: an address to listen on is missing
+)
 
 // MD5Failures are the kernel's counts of TCP segments whose MD5 signature
 // (RFC 2385) was missing, uncalled-for or wrong.

@@ -9,7 +9,8 @@ import (
 // has returned.
 type Speaker interface {
 	// Start begins to speak to the peers and tells events of what comes, from
-	// one goroutine at a time.
+	// one goroutine at a time. After a MissingError it may be called again; until
+	// then only Sessions may be called.
 	Start(ctx context.Context, events Events) error
 	// Announce gives routes out, replacing those of the same prefixes.
 	Announce(as []Announcement) error
