@@ -4,16 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/mdlayher/netlink"
 )
 
 // Action is one of Conntrack, Rewrite, Checksum, Redirect, Goto, Drop, Trap.
 type Action interface {
 	kind() string // as tc names it
 	ends() bool   // the packet goes no further in this chain
-	validate(ipv4 bool) error
-	encode(ae *netlink.AttributeEncoder, ipv4 bool)
+	validate(f Filter) error
+	// appendOptions appends the attributes within the action's options.
+	appendOptions(b []byte, ipv4 bool) []byte
 }
 
 // Conntrack sends the packet through conntrack in a zone; committed, its
@@ -59,11 +58,27 @@ const (
 	maxCookie = 16
 )
 
-// Attributes of an action.
+// Attributes of an action, TCA_ACT_*, and of its options.
 const (
 	actKind    = 1
 	actOptions = 2
+	actStats   = 4
 	actCookie  = 6
+
+	ctParms  = 1
+	ctTime   = 2
+	ctAction = 3
+	ctZone   = 4
+	ctCommit = 1 // of ctAction
+
+	csumParms = 1
+	csumTime  = 2
+
+	// gact and mirred number theirs alike.
+	endTime  = 1
+	endParms = 2
+
+	egressRedirect = 1
 )
 
 func (Conntrack) kind() string { return "ct" }
@@ -80,85 +95,95 @@ func (Goto) ends() bool      { return true }
 func (Drop) ends() bool      { return true }
 func (Trap) ends() bool      { return true }
 
-func (Conntrack) validate(bool) error { return nil }
+func (Conntrack) validate(Filter) error { return nil }
 
-func (a Checksum) validate(ipv4 bool) error {
+func (a Checksum) validate(f Filter) error {
 	switch {
 	case a == 0:
 		return errors.New("nothing to compute")
-	case a&ChecksumIPv4 != 0 && !ipv4:
+	case a&ChecksumIPv4 != 0 && !f.IPv4:
 		return errors.New("an IPv6 header has no checksum")
 	}
 	return nil
 }
 
-func (a Redirect) validate(bool) error {
+func (a Redirect) validate(Filter) error {
 	if a.Port <= 0 {
 		return fmt.Errorf("port %d: not an interface index", a.Port)
 	}
 	return nil
 }
 
-func (a Goto) validate(bool) error {
+func (a Goto) validate(Filter) error {
 	if a.Chain > maxChain {
 		return fmt.Errorf("chain %d: at most %d", a.Chain, maxChain)
 	}
 	return nil
 }
 
-func (Drop) validate(bool) error { return nil }
-func (Trap) validate(bool) error { return nil }
+func (Drop) validate(Filter) error { return nil }
+func (Trap) validate(Filter) error { return nil }
 
-// encodeActions numbers the actions from 1; the last one carries the cookie.
-func encodeActions(actions []Action, ipv4 bool, cookie []byte) ([]byte, error) {
-	list := netlink.NewAttributeEncoder()
-	for i, a := range actions {
-		list.Do(uint16(i+1), func() ([]byte, error) {
-			ae := netlink.NewAttributeEncoder()
-			ae.String(actKind, a.kind())
-			ae.Nested(actOptions, func(ae *netlink.AttributeEncoder) error {
-				a.encode(ae, ipv4)
-				return nil
-			})
-			if i == len(actions)-1 && len(cookie) > 0 {
-				ae.Bytes(actCookie, cookie)
-			}
-			return ae.Encode()
-		})
-	}
-	return list.Encode()
-}
-
-// gen is tc_gen, the beginning of every action's parameters, and words after it.
-func gen(verdict uint32, words ...uint32) []byte {
-	b := make([]byte, 8, 20+4*len(words)) // index and capab
-	b = binary.NativeEndian.AppendUint32(b, verdict)
-	b = append(b, make([]byte, 8)...) // refcnt and bindcnt
-	for _, w := range words {
-		b = binary.NativeEndian.AppendUint32(b, w)
+// appendActions numbers the actions from 1; the last one carries the cookie.
+func (f Filter) appendActions(b []byte) []byte {
+	for i, a := range f.Actions {
+		var action, options int
+		b, action = begin(b, uint16(i+1))
+		b = appendText(b, actKind, a.kind())
+		b, options = beginNested(b, actOptions)
+		b = end(a.appendOptions(b, f.IPv4), options)
+		if i == len(f.Actions)-1 && len(f.Cookie) > 0 {
+			b = appendBytes(b, actCookie, f.Cookie...)
+		}
+		b = end(b, action)
 	}
 	return b
 }
 
-func (a Conntrack) encode(ae *netlink.AttributeEncoder, _ bool) {
+// Layout of tc_gen, the beginning of every action's parameters.
+const (
+	genVerdict = 8 // after index and capab
+	genSize    = 20
+)
+
+// appendGen appends an attribute of tc_gen and words after it.
+func appendGen(b []byte, typ uint16, verdict uint32, words ...uint32) []byte {
+	b, at := begin(b, typ)
+	b = appendVerdict(b, verdict)
+	for _, w := range words {
+		b = binary.NativeEndian.AppendUint32(b, w)
+	}
+	return end(b, at)
+}
+
+// appendVerdict appends tc_gen alone.
+func appendVerdict(b []byte, verdict uint32) []byte {
+	b = append(b, make([]byte, genVerdict)...)
+	b = binary.NativeEndian.AppendUint32(b, verdict)
+	return append(b, make([]byte, genSize-genVerdict-4)...) // refcnt and bindcnt
+}
+
+func (a Conntrack) appendOptions(b []byte, _ bool) []byte {
 	var commit uint16
 	if a.Commit {
-		commit = 1
+		commit = ctCommit
 	}
-	ae.Uint16(4, a.Zone)      // TCA_CT_ZONE
-	ae.Uint16(3, commit)      // TCA_CT_ACTION
-	ae.Bytes(1, gen(actPipe)) // TCA_CT_PARMS
+	b = appendUint16(b, ctZone, a.Zone)
+	b = appendUint16(b, ctAction, commit)
+	return appendGen(b, ctParms, actPipe)
 }
 
-func (a Checksum) encode(ae *netlink.AttributeEncoder, _ bool) {
-	ae.Bytes(1, gen(actPipe, uint32(a))) // TCA_CSUM_PARMS
+func (a Checksum) appendOptions(b []byte, _ bool) []byte {
+	return appendGen(b, csumParms, actPipe, uint32(a))
 }
 
-func (a Redirect) encode(ae *netlink.AttributeEncoder, _ bool) {
-	const egressRedirect = 1
-	ae.Bytes(2, gen(actStolen, egressRedirect, uint32(a.Port))) // TCA_MIRRED_PARMS
+func (a Redirect) appendOptions(b []byte, _ bool) []byte {
+	return appendGen(b, endParms, actStolen, egressRedirect, uint32(a.Port))
 }
 
-func (a Goto) encode(ae *netlink.AttributeEncoder, _ bool) { ae.Bytes(2, gen(actGoto|a.Chain)) }
-func (Drop) encode(ae *netlink.AttributeEncoder, _ bool)   { ae.Bytes(2, gen(actShot)) }
-func (Trap) encode(ae *netlink.AttributeEncoder, _ bool)   { ae.Bytes(2, gen(actTrap)) }
+func (a Goto) appendOptions(b []byte, _ bool) []byte {
+	return appendGen(b, endParms, actGoto|a.Chain)
+}
+
+func (Drop) appendOptions(b []byte, _ bool) []byte { return appendGen(b, endParms, actShot) }
+func (Trap) appendOptions(b []byte, _ bool) []byte { return appendGen(b, endParms, actTrap) }

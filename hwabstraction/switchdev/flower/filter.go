@@ -1,11 +1,9 @@
 package flower
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,22 +20,38 @@ const (
 	Reply
 )
 
-// Match is what a packet must be. Zero fields match everything.
+// MAC is an Ethernet address.
+type MAC [6]byte
+
+// Match is what a packet must be. Zero fields match everything; bits outside
+// of a mask or prefix are zero.
 type Match struct {
-	Source, Destination netip.Addr // of the filter's family
-	Protocol            uint8      // IP protocol; 0 = any
-	Flags, FlagsMask    uint16     // TCP flags; acts where FlagsMask is not 0 and Protocol is 6
-	State               State      // all of these must be set
-	Zone                uint16     // conntrack zone; 0 = any
+	SourceMAC, DestinationMAC MAC
+	Source, Destination       netip.Prefix // of the filter's family; Host for one address
+	Protocol                  uint8        // IP protocol; 0 = any
+	HopLimit, HopLimitMask    uint8        // hop limit or TTL; acts where the mask is not 0
+	NoFragment                bool         // neither a first nor a later fragment
+	Flags, FlagsMask          uint16       // TCP flags; acts where FlagsMask is not 0 and Protocol is 6
+	State                     State        // all of these must be set
+	Zone                      uint16       // conntrack zone; 0 = any
+}
+
+// Host is the prefix of one address; no prefix for no address.
+func Host(a netip.Addr) netip.Prefix {
+	if !a.IsValid() {
+		return netip.Prefix{}
+	}
+	return netip.PrefixFrom(a, a.BitLen())
 }
 
 // Filter is one flower filter on the ingress side of a port's clsact qdisc.
 type Filter struct {
 	Port     int32  // interface index
 	Chain    uint32 // below 1 << 28
-	Priority uint16 // at least 1; a lower one is asked first. In one chain it is of one family: the kernel refuses the other (EINVAL)
+	Priority uint16 // at least 1; a lower one is asked first. In one chain it is of one protocol: the kernel refuses another (EINVAL)
 	Handle   uint32 // 0 = the kernel chooses. Two handles with one match in one priority: EEXIST
 	IPv4     bool   // else IPv6
+	All      bool   // every protocol, ARP as well: neither IPv4 nor IPv6; only MACs can be matched and written
 	SkipHW   bool   // in the kernel only
 	SkipSW   bool   // in hardware only: refused where the port cannot
 	Match    Match
@@ -45,60 +59,69 @@ type Filter struct {
 	Cookie   []byte   // whose it is: at most 16 bytes, kept by the last action and given back in dumps
 }
 
-// Attributes of a filter and of flower, linux/rtnetlink.h and linux/pkt_cls.h.
-const (
-	tcaKind    = 1
-	tcaOptions = 2
-	tcaChain   = 11
+const maxActions = 32
 
-	keyActions    = 3
-	keyEthType    = 8
-	keyProtocol   = 9
-	keyIPv4Src    = 10
-	keyIPv4Dst    = 12
-	keyIPv6Src    = 14
-	keyIPv6Dst    = 16
-	keyFlags      = 22
-	keyTCPFlags   = 71
-	keyTCPMask    = 72
-	keyState      = 91
-	keyStateMask  = 92
-	keyZone       = 93
-	keyZoneMask   = 94
-	ingressParent = 0xfffffff2 // TC_H_CLSACT, TC_H_MIN_INGRESS
-	maxActions    = 32
-)
-
-// Flags of a classifier, TCA_CLS_FLAGS_*.
-const (
-	skipHW = 1 << 0
-	skipSW = 1 << 1
-)
-
-// Validate reports a filter that no kernel takes, naming the field.
+// Validate reports a filter that no kernel takes, or that no kernel gives back
+// as it took it, naming the field.
 func (f Filter) Validate() error {
-	switch m := f.Match; {
+	switch {
+	case f.SkipHW && f.SkipSW:
+		return fmt.Errorf("flower: skip_hw and skip_sw: the filter would be nowhere")
+	case f.All && f.IPv4:
+		return fmt.Errorf("flower: all protocols and IPv4: want one of them")
+	case len(f.Cookie) > maxCookie:
+		return fmt.Errorf("flower: cookie of %d bytes: at most %d", len(f.Cookie), maxCookie)
+	}
+	if err := f.validatePlace(); err != nil {
+		return err
+	}
+	if err := f.validateMatch(); err != nil {
+		return err
+	}
+	return f.validateActions()
+}
+
+// validatePlace checks what a deletion needs as well.
+func (f Filter) validatePlace() error {
+	switch {
 	case f.Port <= 0:
 		return fmt.Errorf("flower: port %d: not an interface index", f.Port)
 	case f.Priority == 0:
 		return fmt.Errorf("flower: priority 0: the kernel would choose one")
 	case f.Chain > maxChain:
 		return fmt.Errorf("flower: chain %d: at most %d", f.Chain, maxChain)
-	case f.SkipHW && f.SkipSW:
-		return fmt.Errorf("flower: skip_hw and skip_sw: the filter would be nowhere")
-	case len(f.Cookie) > maxCookie:
-		return fmt.Errorf("flower: cookie of %d bytes: at most %d", len(f.Cookie), maxCookie)
-	case m.Source.IsValid() && m.Source.Is4() != f.IPv4:
-		return fmt.Errorf("flower: source %s: of the other family", m.Source)
-	case m.Destination.IsValid() && m.Destination.Is4() != f.IPv4:
-		return fmt.Errorf("flower: destination %s: of the other family", m.Destination)
+	}
+	return nil
+}
+
+func (f Filter) validateMatch() error {
+	m := f.Match
+	mac := Match{SourceMAC: m.SourceMAC, DestinationMAC: m.DestinationMAC}
+	switch {
+	case f.All && m != mac:
+		return fmt.Errorf("flower: all protocols: only MACs can be matched")
 	case m.FlagsMask != 0 && m.Protocol != unix.IPPROTO_TCP:
 		return fmt.Errorf("flower: TCP flags with protocol %d: want %d", m.Protocol, unix.IPPROTO_TCP)
+	case m.Flags&^m.FlagsMask != 0:
+		return fmt.Errorf("flower: TCP flags %#x: beyond the mask %#x", m.Flags, m.FlagsMask)
+	case m.FlagsMask > maxTCPFlags:
+		return fmt.Errorf("flower: TCP flags' mask %#x: at most %#x", m.FlagsMask, maxTCPFlags)
+	case m.HopLimit&^m.HopLimitMask != 0:
+		return fmt.Errorf("flower: hop limit %#x: beyond the mask %#x", m.HopLimit, m.HopLimitMask)
 	}
-	if err := f.Match.State.validate(); err != nil {
-		return err
+	for _, p := range []struct {
+		name   string
+		prefix netip.Prefix
+	}{{"source", m.Source}, {"destination", m.Destination}} {
+		switch {
+		case p.prefix == netip.Prefix{}:
+		case !p.prefix.IsValid() || p.prefix.Bits() == 0 || p.prefix != p.prefix.Masked():
+			return fmt.Errorf("flower: %s %s: want a prefix of at least one bit, and zeros behind it", p.name, p.prefix)
+		case p.prefix.Addr().Is4() != f.IPv4:
+			return fmt.Errorf("flower: %s %s: of the other family", p.name, p.prefix)
+		}
 	}
-	return f.validateActions()
+	return m.State.validate()
 }
 
 // validate refuses what the kernel's fl_validate_ct_state refuses.
@@ -122,111 +145,9 @@ func (f Filter) validateActions() error {
 		if last := i == len(f.Actions)-1; a.ends() != last {
 			return fmt.Errorf("flower: action %d of %d (%s): only the last one ends the packet's way", i+1, len(f.Actions), a.kind())
 		}
-		if err := a.validate(f.IPv4); err != nil {
+		if err := a.validate(f); err != nil {
 			return fmt.Errorf("flower: action %d of %d (%s): %w", i+1, len(f.Actions), a.kind(), err)
 		}
 	}
 	return nil
-}
-
-// Add is the request that puts the filter, and fails where one of the same
-// port, chain, priority and handle is (NLM_F_EXCL).
-func (f Filter) Add() (netlink.Message, error) {
-	return f.message(netlink.Create | netlink.Excl)
-}
-
-// Replace is the request that puts the filter in place of the one with the same
-// port, chain, priority and handle: one atomic step for the packets.
-func (f Filter) Replace() (netlink.Message, error) { return f.message(netlink.Create) }
-
-func (f Filter) message(flags netlink.HeaderFlags) (netlink.Message, error) {
-	if err := f.Validate(); err != nil {
-		return netlink.Message{}, err
-	}
-	ae := netlink.NewAttributeEncoder()
-	ae.Uint32(tcaChain, f.Chain)
-	ae.String(tcaKind, "flower")
-	ae.Do(tcaOptions, f.options)
-	attrs, err := ae.Encode()
-	if err != nil {
-		return netlink.Message{}, fmt.Errorf("flower: %w", err)
-	}
-	return netlink.Message{
-		Header: netlink.Header{
-			Type:  unix.RTM_NEWTFILTER,
-			Flags: netlink.Request | netlink.Acknowledge | flags,
-		},
-		Data: append(f.head(), attrs...),
-	}, nil
-}
-
-// head is struct tcmsg.
-func (f Filter) head() []byte {
-	b := make([]byte, 0, 20)
-	b = append(b, unix.AF_UNSPEC, 0, 0, 0)
-	b = binary.NativeEndian.AppendUint32(b, uint32(f.Port))
-	b = binary.NativeEndian.AppendUint32(b, f.Handle)
-	b = binary.NativeEndian.AppendUint32(b, ingressParent)
-	proto := binary.NativeEndian.Uint16(f.ethType())
-	return binary.NativeEndian.AppendUint32(b, uint32(f.Priority)<<16|uint32(proto))
-}
-
-func (f Filter) ethType() []byte {
-	if f.IPv4 {
-		return []byte{0x08, 0x00}
-	}
-	return []byte{0x86, 0xdd}
-}
-
-func (f Filter) options() ([]byte, error) {
-	ae := netlink.NewAttributeEncoder()
-	f.Match.encode(ae)
-	ae.Do(keyActions, func() ([]byte, error) { return encodeActions(f.Actions, f.IPv4, f.Cookie) })
-	var flags uint32
-	if f.SkipHW {
-		flags |= skipHW
-	}
-	if f.SkipSW {
-		flags |= skipSW
-	}
-	ae.Uint32(keyFlags, flags)
-	ae.Bytes(keyEthType, f.ethType())
-	return ae.Encode()
-}
-
-func (m Match) encode(ae *netlink.AttributeEncoder) {
-	address(ae, m.Source, keyIPv4Src, keyIPv6Src)
-	address(ae, m.Destination, keyIPv4Dst, keyIPv6Dst)
-	if m.Protocol != 0 {
-		ae.Uint8(keyProtocol, m.Protocol)
-	}
-	if m.FlagsMask != 0 {
-		ae.Bytes(keyTCPFlags, binary.BigEndian.AppendUint16(nil, m.Flags))
-		ae.Bytes(keyTCPMask, binary.BigEndian.AppendUint16(nil, m.FlagsMask))
-	}
-	if m.State != 0 {
-		ae.Uint16(keyState, uint16(m.State))
-		ae.Uint16(keyStateMask, uint16(m.State))
-	}
-	if m.Zone != 0 {
-		ae.Uint16(keyZone, m.Zone)
-		ae.Uint16(keyZoneMask, 0xffff)
-	}
-}
-
-// address writes a key and, in the attribute after it, its full mask.
-func address(ae *netlink.AttributeEncoder, a netip.Addr, v4, v6 uint16) {
-	if !a.IsValid() {
-		return
-	}
-	key := v6
-	if a.Is4() {
-		key = v4
-	}
-	mask := make([]byte, a.BitLen()/8)
-	for i := range mask {
-		mask[i] = 0xff
-	}
-	ae.Bytes(key, a.AsSlice())
-	ae.Bytes(key+1, mask)
 }

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-
-	"github.com/mdlayher/netlink"
 )
 
 // Rewrite changes header fields (pedit): first MACs, then addresses, then the
 // hop limit. Checksums are the business of a Checksum after it.
 type Rewrite struct {
-	SourceMAC, DestinationMAC [6]byte    // zero: as it is
+	SourceMAC, DestinationMAC MAC        // zero: as it is
 	Source, Destination       netip.Addr // invalid: as it is; of the filter's family
 	Hop                       bool       // hop limit, or TTL, less one
 }
@@ -27,6 +25,21 @@ const (
 	cmdAdd = 1
 )
 
+// Attributes of pedit, and the layout of its parameters: tc_gen, then the
+// number of keys, then struct tc_pedit_key for each.
+const (
+	peditTime   = 1
+	peditParms  = 4
+	peditKeysEx = 5
+	peditKeyEx  = 6
+	peditHeader = 1 // within a peditKeyEx
+	peditCmd    = 2
+
+	peditCount   = genSize
+	peditKeys    = genSize + 4
+	peditKeySize = 24
+)
+
 // edit changes four bytes of a header: those that mask has as ones stay.
 type edit struct {
 	header, cmd uint16
@@ -37,38 +50,50 @@ type edit struct {
 func (Rewrite) kind() string { return "pedit" }
 func (Rewrite) ends() bool   { return false }
 
-func (a Rewrite) validate(ipv4 bool) error {
+func (a Rewrite) validate(f Filter) error {
 	if a == (Rewrite{}) {
 		return errors.New("nothing to change")
 	}
+	if f.All && (a.Hop || a.Source.IsValid() || a.Destination.IsValid()) {
+		return errors.New("of all protocols only MACs can be written")
+	}
 	for _, x := range []netip.Addr{a.Source, a.Destination} {
-		if x.IsValid() && x.Is4() != ipv4 {
+		if x.IsValid() && x.Is4() != f.IPv4 {
 			return fmt.Errorf("%s: of the other family", x)
 		}
 	}
 	return nil
 }
 
-func (a Rewrite) edits(ipv4 bool) (list []edit) {
-	if a.SourceMAC != [6]byte{} {
-		list = append(list, set(headerEth, 6, a.SourceMAC[:])...)
+// Where the fields begin in their headers.
+const (
+	atEthDst, atEthSrc = 0, 6
+	atIP4Src, atIP4Dst = 12, 16
+	atIP6Src, atIP6Dst = 8, 24
+)
+
+func (a Rewrite) edits(ipv4 bool) []edit {
+	list := make([]edit, 0, 12)
+	if a.SourceMAC != (MAC{}) {
+		list = appendSet(list, headerEth, atEthSrc, a.SourceMAC[:])
 	}
-	if a.DestinationMAC != [6]byte{} {
-		list = append(list, set(headerEth, 0, a.DestinationMAC[:])...)
+	if a.DestinationMAC != (MAC{}) {
+		list = appendSet(list, headerEth, atEthDst, a.DestinationMAC[:])
 	}
-	for _, x := range []struct {
-		addr   netip.Addr
-		v4, v6 uint32
-	}{{a.Source, 12, 8}, {a.Destination, 16, 24}} {
-		switch {
-		case x.addr.Is4():
-			list = append(list, set(headerIP4, x.v4, x.addr.AsSlice())...)
-		case x.addr.IsValid():
-			list = append(list, set(headerIP6, x.v6, x.addr.AsSlice())...)
-		}
-	}
+	list = appendAddr(list, a.Source, atIP4Src, atIP6Src)
+	list = appendAddr(list, a.Destination, atIP4Dst, atIP6Dst)
 	if a.Hop {
 		list = append(list, less(ipv4))
+	}
+	return list
+}
+
+func appendAddr(list []edit, a netip.Addr, v4, v6 uint32) []edit {
+	switch {
+	case a.Is4():
+		return appendSet(list, headerIP4, v4, a.AsSlice())
+	case a.IsValid():
+		return appendSet(list, headerIP6, v6, a.AsSlice())
 	}
 	return list
 }
@@ -81,8 +106,8 @@ func less(ipv4 bool) edit {
 	return edit{header: headerIP6, cmd: cmdAdd, offset: 4, mask: [4]byte{0xff, 0xff, 0xff, 0}, value: [4]byte{3: 0xff}}
 }
 
-// set writes bytes into a header, word by word.
-func set(header uint16, at uint32, b []byte) (list []edit) {
+// appendSet writes bytes into a header, word by word.
+func appendSet(list []edit, header uint16, at uint32, b []byte) []edit {
 	for first := at &^ 3; first < at+uint32(len(b)); first += 4 {
 		e := edit{header: header, cmd: cmdSet, offset: first}
 		for i := range e.mask {
@@ -98,30 +123,23 @@ func set(header uint16, at uint32, b []byte) (list []edit) {
 	return list
 }
 
-func (a Rewrite) encode(ae *netlink.AttributeEncoder, ipv4 bool) {
-	const (
-		parms  = 4
-		keysEx = 5
-		keyEx  = 6
-		htype  = 1
-		cmd    = 2
-	)
+func (a Rewrite) appendOptions(b []byte, ipv4 bool) []byte {
 	edits := a.edits(ipv4)
-	sel := append(gen(actPipe), byte(len(edits)), 0, 0, 0) // struct tc_pedit_sel
+	b, sel := begin(b, peditParms)
+	b = append(appendVerdict(b, actPipe), byte(len(edits)), 0, 0, 0)
 	for _, e := range edits {
-		sel = append(append(sel, e.mask[:]...), e.value[:]...)
-		sel = binary.NativeEndian.AppendUint32(sel, e.offset)
-		sel = append(sel, make([]byte, 12)...) // at, offmask, shift
+		b = append(append(b, e.mask[:]...), e.value[:]...)
+		b = binary.NativeEndian.AppendUint32(b, e.offset)
+		b = append(b, make([]byte, 12)...) // at, offmask, shift
 	}
-	ae.Bytes(parms, sel)
-	ae.Nested(keysEx, func(ae *netlink.AttributeEncoder) error {
-		for _, e := range edits {
-			ae.Nested(keyEx, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint16(htype, e.header)
-				ae.Uint16(cmd, e.cmd)
-				return nil
-			})
-		}
-		return nil
-	})
+	b = end(b, sel)
+	b, keys := beginNested(b, peditKeysEx)
+	for _, e := range edits {
+		var key int
+		b, key = beginNested(b, peditKeyEx)
+		b = appendUint16(b, peditHeader, e.header)
+		b = appendUint16(b, peditCmd, e.cmd)
+		b = end(b, key)
+	}
+	return end(b, keys)
 }

@@ -1,0 +1,50 @@
+package flower
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+)
+
+// Status is a filter as the kernel holds it, of whatever classifier.
+type Status struct {
+	// Filter is what it says, as far as a Filter can say it. Of another
+	// classifier than flower: port, chain, priority, handle, and the two flags.
+	Filter
+	Kind     string // "flower", "bpf", "matchall", ...
+	Name     string // of a bpf filter's program; "" = none
+	Protocol uint16 // of Ethernet, host order; 3 = all (ETH_P_ALL)
+
+	InHW      bool   // hardware has it
+	InHWCount uint32 // how many devices have it
+
+	// Counters are those of the last action: what came to the filter's end,
+	// in software and hardware together.
+	Packets, Bytes     uint64
+	HWPackets, HWBytes uint64 // by hardware alone, where the driver tells
+	// Idle is the time since the last packet, to 10 ms; no meaning where
+	// Packets is 0.
+	Idle time.Duration
+
+	// Beyond names what it says and a Filter cannot: nobody here wrote that.
+	Beyond []string
+}
+
+// Holds reports whether the kernel's filter says what f says and nothing else,
+// at the same place. Where f.Handle is 0, any handle will do.
+func (s Status) Holds(f Filter) bool {
+	if s.Kind != kindFlower || len(s.Beyond) > 0 || f.Handle != 0 && f.Handle != s.Handle {
+		return false
+	}
+	switch g := s.Filter; {
+	case g.Port != f.Port, g.Chain != f.Chain, g.Priority != f.Priority, g.protocol() != f.protocol():
+		return false
+	case g.Match != f.Match, g.SkipHW != f.SkipHW, g.SkipSW != f.SkipSW, !bytes.Equal(g.Cookie, f.Cookie):
+		return false
+	}
+	return bytes.Equal(s.appendActions(nil), f.appendActions(nil))
+}
+
+func (s *Status) beyond(format string, args ...any) {
+	s.Beyond = append(s.Beyond, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,151 @@
+package tc
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
+)
+
+// Op is what is to be done with a filter.
+type Op uint8
+
+// What can be done. The zero Op is invalid.
+const (
+	Put     Op = iota + 1 // add: an error that wraps unix.EEXIST where one of the same place and handle is
+	Replace               // put in place of the one with the same handle, or where none is
+	Delete                // by port, chain, priority, protocol and handle; absent is no error
+)
+
+func (o Op) String() string {
+	switch o {
+	case Put:
+		return "put"
+	case Replace:
+		return "replace"
+	case Delete:
+		return "delete"
+	}
+	return fmt.Sprintf("op(%d)", uint8(o))
+}
+
+// Request is one change.
+type Request struct {
+	Op     Op
+	Filter flower.Filter
+}
+
+// Conn is a conversation with the kernel about filters of one network
+// namespace. Methods may be called concurrently: each has the conversation to
+// itself.
+type Conn struct {
+	mu     sync.Mutex // guards all that follows
+	socket socket
+	seq    uint32
+	buf    []byte
+	rcv    []byte
+}
+
+// socket is a netlink socket on which Receive does not wait: what the kernel has
+// to say of a Send it has said when Send returns.
+type socket interface {
+	Send(b []byte) error
+	// Receive gives one datagram's size; unix.EAGAIN where none is.
+	Receive(b []byte) (int, error)
+	Close() error
+}
+
+// receiveSize is more than the kernel puts into one datagram (32 KiB).
+const receiveSize = 1 << 17
+
+// Dial opens a socket in a network namespace: that of the file descriptor ns, or
+// the calling thread's where it is 0 or less.
+func Dial(ns int) (*Conn, error) {
+	s, err := dialIn(ns)
+	if err != nil {
+		return nil, fmt.Errorf("tc: %w", err)
+	}
+	return newConn(s), nil
+}
+
+func newConn(s socket) *Conn { return &Conn{socket: s, rcv: make([]byte, receiveSize)} }
+
+// Close closes the socket; filters stay.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.socket.Close()
+}
+
+// dialIn opens the socket on a thread that has entered ns and is thrown away.
+func dialIn(ns int) (s socket, err error) {
+	if ns <= 0 {
+		return dial()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err = unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("enter the network namespace: %w", err)
+			return
+		}
+		s, err = dial()
+	}()
+	<-done
+	return s, err
+}
+
+// netlinkSocket is the real one.
+type netlinkSocket int
+
+func dial() (socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("bind: %w", err)
+	}
+	// Best effort: with less room more is read back, without reasons errors say less.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
+	return netlinkSocket(fd), nil
+}
+
+func (s netlinkSocket) Send(b []byte) error {
+	for {
+		err := unix.Sendto(int(s), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// Receive passes over what is not from the kernel.
+func (s netlinkSocket) Receive(b []byte) (int, error) {
+	for {
+		n, from, err := unix.Recvfrom(int(s), b, unix.MSG_TRUNC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 {
+			continue
+		}
+		if n > len(b) {
+			return 0, unix.EMSGSIZE
+		}
+		return n, nil
+	}
+}
+
+func (s netlinkSocket) Close() error { return unix.Close(int(s)) }
