@@ -145,6 +145,13 @@ func sameSet(pairs []mobility.Pair, olds []netip.Addr) bool {
 	return subset(pairs, olds)
 }
 
+// covers reports whether each of these addresses has a pair.
+func covers(pairs []mobility.Pair, addrs []netip.Addr) bool {
+	return !slices.ContainsFunc(addrs, func(a netip.Addr) bool {
+		return !slices.ContainsFunc(pairs, func(p mobility.Pair) bool { return p.Old == a })
+	})
+}
+
 // subset reports whether every pair is about one of these old addresses.
 func subset(pairs []mobility.Pair, olds []netip.Addr) bool {
 	for _, p := range pairs {

@@ -218,7 +218,9 @@ func (c *Core) checkHandoff(v *vm, r *registration.Request) (*Leaving, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.Serving != nil && !sameSet(pairs, live) || !subset(pairs, live) {
+	// An old address may have drained without this hypervisor having been told; a
+	// slot of the VM cannot.
+	if !subset(pairs, live) || v.Serving != nil && !covers(pairs, v.Serving.Slots) {
 		return nil, mobility.Refuse(mobility.StatusPairMismatch, "%s: the pairs are not about its addresses here", r.VM)
 	}
 	epoch := r.Epoch

@@ -28,7 +28,8 @@ func (c *Core) register(q *question) error {
 	if err := c.inv.MayRegister(r.VM, q.host.Name); err != nil && q.b == nil {
 		return err
 	}
-	if q.b != nil && r.Handoff == mobility.HandoffUnchanged && r.Epoch < q.b.Epoch && q.b.anchor(q.host.Name) != nil {
+	again := r.Handoff == mobility.HandoffUnchanged || r.Move.Phase == mobility.PhaseCommit
+	if q.b != nil && again && r.Epoch < q.b.Epoch && q.b.anchor(q.host.Name) != nil {
 		// It served the VM before, and does not know yet that it is gone.
 		return mobility.Refuse(mobility.StatusProhibited, "vm %s left %s, and is gone since epoch %d", r.VM, q.host.Name, q.b.Epoch)
 	}

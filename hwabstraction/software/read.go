@@ -216,8 +216,9 @@ func (d *Device) zeroCounters(at []uint32) {
 }
 
 // Drops implements hwabstraction.Device. Reasons: source_guard, hold_full,
-// new_flow (also those rejected), no_route, trap_rate, trap_full. The stack
-// answers for hop_limit and too_big. flow_overflow were redirected unjudged.
+// new_flow (also those rejected), no_route, trap_rate, trap_full, malformed (of
+// a VM). The stack answers for hop_limit and too_big. flow_overflow were
+// redirected unjudged.
 func (d *Device) Drops(ctx context.Context) (hwabstraction.Drops, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

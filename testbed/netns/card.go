@@ -52,16 +52,21 @@ func offload(link string, feature, value uint32) error {
 	return nil
 }
 
-// LinkDrops sums what the links of the namespace dropped on their own account:
-// frames that found a ring or queue full. It is not a loss that anybody's
-// forwarding decided on; a run during which it grows is void.
+// LinkDrops sums what the links of the lab in the namespace, the ends of Veth,
+// dropped on their own account: frames that found a ring or queue full. It is
+// not a loss that anybody's forwarding decided on; a run during which it grows
+// is void. Devices that a program has made, such as the queue of a hold, do not
+// count: what overflows there is lost.
 func (n *NS) LinkDrops() (sum uint64, err error) {
 	links, err := n.nl.LinkList()
 	if err != nil {
 		return 0, fmt.Errorf("netns: %s: links: %w", n.name, err)
 	}
 	for _, l := range links {
-		if s := l.Attrs().Statistics; s != nil && l.Type() == "veth" {
+		if l.Type() != "veth" {
+			continue
+		}
+		if s := l.Attrs().Statistics; s != nil {
 			sum += s.TxDropped + s.RxDropped
 		}
 		queues, err := n.nl.QdiscList(l)

@@ -24,7 +24,8 @@ type hypervisor struct {
 	core     *agent.Core
 	device   *haltest.Chaos
 	hands    *agent.Hands
-	dark     bool                           // after a reboot, until the agent has told the card what it knew: nothing is forwarded
+	dark     bool                           // after a reboot, until the card has taken what the agent knew: nothing is forwarded
+	told     bool                           // the agent that lives now has told the card what it knew
 	memory   map[mobility.VMID]bul.Entry    // NIC memory
 	disk     map[mobility.VMID]agent.Record // what a reboot leaves
 	restarts uint32
@@ -74,7 +75,7 @@ func (h *hypervisor) config() agent.Config {
 func (h *hypervisor) restart(hard bool) {
 	h.restarts++
 	h.device = h.device.Reopen()
-	h.queue, h.working = nil, false
+	h.queue, h.working, h.told = nil, false, false
 	h.waits = map[agent.CommandID]func(agent.Answer, bool){}
 	core, err := agent.NewCore(h.config())
 	if err != nil {
@@ -274,8 +275,9 @@ func (h *hypervisor) work() {
 		results = h.hands.Do(context.Background(), []agent.Effect{j.effect})
 	}
 	if _, ok := j.effect.(agent.Adopt); ok {
-		h.dark = false // the agent has told the card everything it knew
+		h.told = true
 	}
+	h.lighten()
 	h.watchDevice()
 	h.working = len(h.queue) > 0
 	if h.working {
@@ -295,12 +297,22 @@ func reads(e agent.Effect) bool {
 	return false
 }
 
+// lighten lets a card that was rebooted forward again: the agent has told it
+// everything it knew, and it has taken that. Before, an address from elsewhere
+// that host routes lead to the card would go back where it came from.
+func (h *hypervisor) lighten() {
+	if h.told && len(h.hands.Reconciler.Unsettled()) == 0 {
+		h.dark = false
+	}
+}
+
 // watchDevice lets the reconciler try again and resynchronise.
 func (h *hypervisor) watchDevice() {
 	h.resync.set(h.w, h.hands.Reconciler.Next().Add(-h.skew), h.life, func() {
 		if h.alive {
 			h.hands.Reconciler.Sync(context.Background())
 			h.w.dirty = true
+			h.lighten()
 			h.watchDevice()
 		}
 	})

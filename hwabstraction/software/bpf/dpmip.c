@@ -41,6 +41,9 @@ int vm_in(struct __sk_buff *skb)
 	case GUARD_DROP:
 		count_drop(DROP_SOURCE_GUARD, skb->len);
 		return ACT_SHOT;
+	case GUARD_MALFORMED:
+		count_drop(DROP_MALFORMED, skb->len);
+		return ACT_SHOT;
 	case GUARD_STACK:
 		return ACT_NEXT;
 	}

@@ -129,6 +129,7 @@ static __always_inline int guard_ip(struct __sk_buff *skb, struct pkt *p, struct
 
 enum guarded {
 	GUARD_DROP,
+	GUARD_MALFORMED, /* nobody can say whose it is */
 	GUARD_STACK, /* for the gateway: nothing to decide */
 	GUARD_PASS,
 };
@@ -149,7 +150,11 @@ static __noinline int guard(struct __sk_buff *skb, struct pkt *p)
 		return GUARD_DROP;
 	if (skb->protocol == bpf_htons(ETH_ARP))
 		return guard_arp(skb, port->mac) ? GUARD_STACK : GUARD_DROP;
-	if (!is_ip(skb) || parse(skb, p) || !guard_ip(skb, p, &r))
+	if (!is_ip(skb))
+		return GUARD_DROP;
+	if (parse(skb, p))
+		return GUARD_MALFORMED;
+	if (!guard_ip(skb, p, &r))
 		return GUARD_DROP;
 	if (!r)
 		return GUARD_STACK;
