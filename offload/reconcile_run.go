@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -127,17 +128,51 @@ func (r *Reconciler) work(ctx context.Context) {
 		puts = append(puts, r.puts(o, now)...)
 	}
 	full := r.apply(ctx, puts)
-	var deletes []hwabstraction.Change
-	for _, o := range owners {
-		deletes = append(deletes, r.deletes(o, now)...)
-	}
-	r.apply(ctx, deletes)
-	if len(full) > 0 && len(deletes) > 0 {
+	if r.clear(ctx, owners, now) && len(full) > 0 {
 		r.apply(ctx, full)
 	}
 	for _, o := range owners {
 		r.end(o)
 	}
+}
+
+// tiers bounds how many epochs of one owner's rules stand at one address.
+const tiers = 4
+
+// clear makes the owners' deletes, and reports whether there were any. At one
+// address the lower epoch goes first: were the higher one gone and the lower one
+// refused to go, it would act once more.
+func (r *Reconciler) clear(ctx context.Context, owners [][16]byte, now time.Time) bool {
+	tried := map[hwabstraction.RuleID]bool{}
+	for range tiers {
+		var deletes []hwabstraction.Change
+		for _, o := range owners {
+			for _, ch := range r.deletes(o, now) {
+				if !tried[ch.ID] {
+					tried[ch.ID] = true
+					deletes = append(deletes, ch)
+				}
+			}
+		}
+		if len(deletes) == 0 {
+			break
+		}
+		r.apply(ctx, deletes)
+	}
+	return len(tried) > 0
+}
+
+// lowest gives the lowest epoch that an owner has and should not, by address.
+func (r *Reconciler) lowest(owner [16]byte) map[netip.Prefix]uint32 {
+	out := map[netip.Prefix]uint32{}
+	for id := range r.held[owner] {
+		if a := r.actual[id]; r.wanted[id] == nil && r.claims.stale(a) {
+			if e, ok := out[id.Prefix]; !ok || a.Stamped().Epoch < e {
+				out[id.Prefix] = a.Stamped().Epoch
+			}
+		}
+	}
+	return out
 }
 
 // puts are the changes that make an owner's desired rules be, as far as they
@@ -162,9 +197,10 @@ func (r *Reconciler) puts(owner [16]byte, now time.Time) []hwabstraction.Change 
 	return out
 }
 
-// deletes are what an owner holds and should not. What stands at an address
-// where a put has failed stays until that has succeeded, so that nothing breaks
-// before its successor is made; but not where the table stays full.
+// deletes are what an owner holds and should not, at each address of the lowest
+// epoch only. What stands at an address where a put has failed stays until that
+// has succeeded, so that nothing breaks before its successor is made; but not
+// where the table stays full.
 func (r *Reconciler) deletes(owner [16]byte, now time.Time) []hwabstraction.Change {
 	unmade := map[string]bool{}
 	for _, x := range r.desired[owner] {
@@ -174,6 +210,7 @@ func (r *Reconciler) deletes(owner [16]byte, now time.Time) []hwabstraction.Chan
 		}
 	}
 	var gone []hwabstraction.Rule
+	lowest := r.lowest(owner)
 	for id := range r.held[owner] {
 		a := r.actual[id]
 		if r.wanted[id] != nil || !r.claims.stale(a) {
@@ -184,7 +221,7 @@ func (r *Reconciler) deletes(owner [16]byte, now time.Time) []hwabstraction.Chan
 			st = &Status{Rule: a, State: StateRemoving}
 			r.note(id, st)
 		}
-		if now.Before(st.Next) {
+		if now.Before(st.Next) || a.Stamped().Epoch > lowest[id.Prefix] {
 			continue
 		}
 		if unmade[id.Prefix.String()] {

@@ -153,6 +153,28 @@ func TestDeleteWaitsForItsSuccessor(t *testing.T) {
 	b.expectDevice(redirectOf(stamp(1, 2), 1))
 }
 
+// TestLowerEpochGoesFirst: a redirect goes after the older delivery that it
+// overrides, or that would act again.
+func TestLowerEpochGoesFirst(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, haltest.Plan{})
+	old, over, other := deliverOf(stamp(1, 1), 1), redirectOf(stamp(1, 2), 1), redirectOf(stamp(1, 2), 2)
+	b.desire(stamp(1, 2), old, over, other)
+	b.sync()
+	b.chaos.Inject(haltest.Fault{Kind: hwabstraction.KindDeliver, Err: hwabstraction.ErrPortGone})
+	b.desire(stamp(1, 3))
+	b.sync()
+	b.expectDevice(old, over) // the other has nothing below it
+	b.chaos.Calm()
+	b.chaos.Applied()
+	b.step()
+	b.step()
+	b.expectDevice()
+	if log := b.chaos.Applied(); len(log) != 2 || log[0].ID != old.ID() || log[1].ID != over.ID() {
+		t.Errorf("removed %+v, want the delivery and then the redirect", log)
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, haltest.Plan{})

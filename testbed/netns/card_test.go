@@ -40,7 +40,10 @@ func overflow(t *testing.T, n *NS, link string) {
 	at := l.Attrs().Index
 	must(t, n.SetQueue(at, Queue{Rate: 1, Burst: FullFrame, Limit: 2 * FullFrame}))
 	fd := -1
-	must(t, n.Do(func() (err error) { fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); return err }))
+	must(t, n.Do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		return err
+	}))
 	defer unix.Close(fd)
 	frame := make([]byte, FullFrame)
 	frame[12], frame[13] = 0x88, 0xb5
