@@ -14,7 +14,7 @@ func newSlot(r hwabstraction.Rule, a addr16) ruleSlot {
 	s := r.Stamped()
 	return ruleSlot{
 		Kind: uint8(r.ID().Kind), Addr: a, Owner: s.Owner, Epoch: s.Epoch,
-		Zone: zoneOf(s.Owner), Bits: uint8(r.ID().Prefix.Bits()),
+		Zone: hwabstraction.Zone(s.Owner), Bits: uint8(r.ID().Prefix.Bits()),
 	}
 }
 
