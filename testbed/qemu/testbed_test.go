@@ -65,6 +65,7 @@ func hotMove(name string, more ...string) Step {
 var testbedSteps = []Step{
 	suite("region reopened after kill", "nicmem.test", "Kill"),
 	suite("BUL reopened after kill", "bul.test", "Kill"),
+	suite("filters in the kernel", "tc.test", "Kernel", "-flower"),
 	suite("device killed while holding", "software.test", "Killed"),
 	suite("agent killed during a redirect", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8"),
 	hotMove("hot move translated", "--redirect", "translated"),
