@@ -29,13 +29,16 @@ type Config struct {
 	// replaced by the identifier up to its first "@". Empty: no such VM.
 	PortTemplate string
 
-	Lifetime     time.Duration // wanted, default 1 h
-	Quarantine   time.Duration // of delivery addresses, default 60 s
-	DrainQuiet   time.Duration // how long a redirect must be quiet, default 60 s
-	DrainPoll    time.Duration // how often counters are read, default DrainQuiet / 4, 10 ms to 5 s
-	DrainRetry   time.Duration // after a "not yet", doubling to 16 times, default DrainQuiet
-	RefusedRetry time.Duration // after a refused refresh or COMMIT, default 10 s
-	Spread       time.Duration // over which all VMs register again, default 2 s
+	Lifetime   time.Duration // wanted, default 1 h
+	Quarantine time.Duration // of delivery addresses, default 60 s
+	DrainQuiet time.Duration // how long a redirect must be quiet, default 60 s
+	DrainPoll  time.Duration // how often counters are read, default DrainQuiet / 4, 10 ms to 5 s
+	DrainRetry time.Duration // after a "not yet", doubling to 16 times, default DrainQuiet
+	// TrafficInterval is how often the traffic of addresses that are not at home
+	// here is reported; 0 = never.
+	TrafficInterval time.Duration
+	RefusedRetry    time.Duration // after a refused refresh or COMMIT, default 10 s
+	Spread          time.Duration // over which all VMs register again, default 2 s
 
 	Hold         hwabstraction.HoldLimit // zero fields: the device's defaults
 	PathMTU      uint16                  // of the path to other hypervisors; 0 = that of the route

@@ -39,6 +39,7 @@ type Core struct {
 	waits  map[Ref]func(Result)
 	ref    Ref
 	timers timers
+	sample *timer              // counters of moved addresses
 	mgmt   int                 // index of the management node in use
 	silent map[netip.Addr]bool // management nodes that do not answer heartbeats
 
@@ -64,6 +65,7 @@ type vm struct {
 	problem  string       // the last refusal, for people
 	reported map[mobility.Epoch]Figures
 	figures  figures
+	samples  map[netip.Addr]sampled
 	claimed  mobility.Epoch // see upTo
 	unread   mobility.Epoch // the redirect whose flows are still to be loaded; 0 = none
 }
@@ -238,8 +240,19 @@ func (c *Core) binding(v *vm) offload.Binding {
 
 // apply tells the device what the record means.
 func (c *Core) apply(v *vm, then func(error)) {
+	c.emit(c.rules(v, then))
+}
+
+// verify is apply that does not trust what the device was told before.
+func (c *Core) verify(v *vm, then func(error)) {
+	a := c.rules(v, then)
+	a.Verify = true
+	c.emit(a)
+}
+
+func (c *Core) rules(v *vm, then func(error)) Apply {
 	rules := offload.Plan(c.binding(v))
-	c.emit(Apply{VM: v.VM, UpTo: v.upTo(rules), Rules: rules, Ref: c.await(func(r Result) { then(r.Err) })})
+	return Apply{VM: v.VM, UpTo: v.upTo(rules), Rules: rules, Ref: c.await(func(r Result) { then(r.Err) })}
 }
 
 // settle applies where nobody waits for it.

@@ -169,6 +169,10 @@ func (c *Core) handoff(v *vm, a registration.Ask) {
 		return
 	}
 	prev := v.Clone()
+	apply := c.apply
+	if l := v.Leaving; r.Handoff == mobility.HandoffMove && l != nil && l.Done && l.Epoch == next.Epoch {
+		apply = c.verify // asked anew, by who is about to rely on it
+	}
 	if l := v.Leaving; l != nil && l.Armed {
 		// The group acts: changing it in place leaves no moment without a
 		// redirect, a new group would start switched off.
@@ -190,7 +194,7 @@ func (c *Core) handoff(v *vm, a registration.Ask) {
 			c.refuse(v, a, err)
 			return
 		}
-		c.apply(v, func(err error) {
+		apply(v, func(err error) {
 			if err != nil {
 				c.undo(v, a, prev, err)
 				return

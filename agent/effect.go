@@ -14,7 +14,7 @@ type Ref uint64
 
 // Effect is something to be done, in the order given: one of Send, Persist,
 // Apply, Adopt, HoldLimit, Switch, GiveBack, SnapshotFlows, ReadCounters,
-// ReadGroup, Announce, Answer, Report, Count, Note.
+// ReadGroup, Announce, Answer, Report, Traffic, Count, Note.
 type Effect interface{ effect() }
 
 // Send asks for a message to be sent.
@@ -36,6 +36,8 @@ type Apply struct {
 	VM    mobility.VMID       // zero: the hypervisor's own
 	UpTo  hwabstraction.Stamp // the owner, and the highest epoch of what may be removed
 	Rules []hwabstraction.Rule
+	// Verify: the device is read before, and what it has lost is put back.
+	Verify bool
 }
 
 // Adopt tells, after a start, that every owner has been named by an Apply:

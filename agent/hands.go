@@ -56,6 +56,9 @@ func (h *Hands) apply(ctx context.Context, list []Effect, out []Result) []Result
 	errs := make([]error, len(list))
 	for i, e := range list {
 		a := e.(Apply)
+		if a.Verify {
+			h.Reconciler.Doubt()
+		}
 		if len(a.Rules) == 0 {
 			h.letGo(a.UpTo.Owner)
 		}

@@ -32,6 +32,7 @@ func (c *Core) Start(now time.Time, records []Record, rebooted bool, out []Effec
 		c.resume(v, rebooted)
 	}
 	c.emit(Adopt{})
+	c.sampling()
 	for _, m := range c.cfg.Registration.Management {
 		c.handle(c.node.Watch(now, m, nil))
 	}

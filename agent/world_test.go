@@ -63,6 +63,7 @@ type world struct {
 	id       CommandID
 	counts   map[string]int
 	reports  []Report
+	traffic  []Traffic
 	announce []Announce
 	cut      bool // A and M do not hear each other
 	trace    []Effect
@@ -172,6 +173,8 @@ func (w *world) do(e Effect) []Result {
 		w.answers[e.ID] = e
 	case Report:
 		w.reports = append(w.reports, e)
+	case Traffic:
+		w.traffic = append(w.traffic, e)
 	case Announce:
 		w.announce = append(w.announce, e)
 	case Count:

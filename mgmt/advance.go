@@ -13,6 +13,7 @@ import (
 func (c *Core) advance(b *Binding) {
 	b.Anchors = slices.DeleteFunc(b.Anchors, func(a Anchor) bool { return a.Cold && a.Confirmed })
 	c.drainOld(b)
+	c.dropYields(b)
 	c.unroute(b)
 	c.proveRoutes(b)
 	c.releaseOld(b)
@@ -152,7 +153,7 @@ func (c *Core) leave(b *Binding, why string) {
 		a.Epoch, a.Cold, a.Confirmed = e, true, false
 	}
 	b.Epoch, b.Base, b.Hypervisor, b.Grace, b.Gone = e, e, "", noTime, c.now
-	b.Slots, b.Old, b.Deliveries = nil, nil, nil
+	b.Slots, b.Old, b.Deliveries, b.Yields = nil, nil, nil, nil
 	if m := c.tx.editMove(b.VM, b.Last); b.Last != 0 && m != nil {
 		c.dropProofs(m, "the VM is gone")
 		m.State = MoveDone

@@ -74,6 +74,14 @@ type Core struct {
 	token    registration.Token
 	wakes    wakes
 
+	// Of the routers' budgets, see budget.go; may be forgotten.
+	limits  map[string]int                        // host routes that a router may hold
+	guessed map[string]time.Time                  // when it has not said it itself
+	crowded map[string]map[mobility.VMID]struct{} // refused for want of room
+	short   []string                              // too full, and nobody may give way
+	look    time.Time                             // the next look; zero = none
+	looked  time.Time                             // the last
+
 	started time.Time // of this process: no binding expires within a lifetime of it
 	stall   time.Time // nothing is sent before: the store failed
 	saved   time.Time // when the clock was last made durable
@@ -96,6 +104,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 		namesOf: map[mobility.VMID]*NamesRecord{}, byAddr: map[netip.Addr]mobility.VMID{}, byHost: map[string]map[mobility.VMID]struct{}{},
 		volatile: map[mobility.VMID]*volatile{}, tokens: map[registration.Token]*flight{}, contacts: map[string]*contact{},
 		provers: map[string][]string{}, asked: map[probe.Token]*asked{}, tokensOf: map[moveID][]probe.Token{},
+		limits: map[string]int{}, guessed: map[string]time.Time{}, crowded: map[string]map[mobility.VMID]struct{}{},
 	}
 	orders, err := c.restore(records)
 	if err != nil {
@@ -122,6 +131,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 	}
 	c.resumeNames()
 	c.provedAgain()
+	c.resumeBudgets()
 	return c, c.end(), nil
 }
 
@@ -149,6 +159,10 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 		c.proverDown(e)
 	case ProofReport:
 		c.proofReported(e)
+	case RouterLimit:
+		c.limited(e)
+	case Traffic:
+		c.traffic(e)
 	case Tick:
 		c.tick()
 	default:
@@ -160,7 +174,7 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 // Next is when a Tick has work.
 func (c *Core) Next() (time.Time, bool) {
 	at, ok := c.node.Next()
-	for _, t := range []time.Time{c.wakes.first(), c.saved.Add(saveInterval)} {
+	for _, t := range []time.Time{c.wakes.first(), c.saved.Add(saveInterval), c.look} {
 		if !t.IsZero() && (!ok || t.Before(at)) {
 			at, ok = t, true
 		}
@@ -191,6 +205,7 @@ func (c *Core) tick() {
 	for w, ok := c.wakes.due(c.now); ok; w, ok = c.wakes.due(c.now) {
 		c.wake(w)
 	}
+	c.budgets()
 	if c.now.Sub(c.saved) >= saveInterval {
 		c.saveSelf()
 	}

@@ -23,6 +23,11 @@ var crashScenarios = map[string][]string{
 		"register vm1 a 2001:db8:a:1::1 10.1.0.1", "prepare vm1 b addresses=renumber redirect=routed new=reject",
 		"activate vm1 b 2001:db8:b:1::1 10.2.0.1", "drain vm1 a 2001:db8:a:1::1 10.1.0.1",
 	},
+	"a full router, and room again": {
+		"register vm1 a 2001:db8:a:1::1", "register vm2 a 2001:db8:a:1::2", "limit ta 1",
+		"prepare vm1 b redirect=routed", "activate vm1 b", "wait 8s", "prepare vm2 b redirect=routed", "activate vm2 b", "traffic b vm1=500 vm2=5",
+		"wait 12s", "prepare vm1 a redirect=routed", "activate vm1 a", "wait 12s",
+	},
 	"aborted": {
 		"register vm1 a 2001:db8:a:1::1", "prepare vm1 b", "abort vm1", "prepare vm1 b", "activate vm1 b",
 	},
@@ -71,7 +76,7 @@ func TestCrashAnywhere(t *testing.T) {
 // runCrash runs the commands with a crash at an effect (0 = none) and gives the
 // end state and the number of effects.
 func runCrash(t *testing.T, commands []string, at int, lose bool) ([]string, int) {
-	w := newWorld(t, testInventory+"proofs = { observers = [\"ta\", \"s\"], probes = [\"2001:db8:a:fffe::/64\", \"10.9.0.0/16\"] }\n")
+	w := newWorld(t, testInventory+"proofs = { observers = [\"ta\", \"s\"], probes = [\"2001:db8:a:fffe::/64\", \"10.9.0.0/16\"] }\nbudget = { interval = \"1s\", settle = \"5s\" }\n")
 	w.wait(2 * time.Second)
 	w.effects, w.crashAt, w.lose, w.probing.comeBack = 0, at, lose, true
 	for _, cmd := range commands {
@@ -154,7 +159,8 @@ func (w *world) state() []string {
 		}
 	}
 	for _, name := range sortedKeys(w.hosts) {
-		for vm, v := range w.hosts[name].vms {
+		for _, vm := range sortedVMs(w.hosts[name].vms) {
+			v := w.hosts[name].vms[vm]
 			slices.SortFunc(v.routes, func(a, b addr) int { return a.Compare(b) })
 			w.say("%s %s: serving %d redirects %v routes %v", name, vm, v.serving, v.redirects, slices.Compact(v.routes))
 		}

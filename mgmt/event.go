@@ -10,7 +10,7 @@ import (
 
 // Event is something that happened: one of Received, Unreachable,
 // Committed, CommitFailed, InventoryChanged, ProverUp, ProverDown, ProofReport,
-// Tick, Report, or a command: Prepare, Abort, SourceLost, Evacuate, Retire,
+// RouterLimit, Traffic, Tick, Report, or a command: Prepare, Abort, SourceLost, Evacuate, Retire,
 // AddFigures; or what became of an order for the DNS: NamesReported,
 // NamesImpossible.
 type Event interface{ event() }

@@ -165,7 +165,7 @@ func (c *Core) nextDue(b *Binding) time.Time {
 			consider(m.ProveBy)
 		}
 	}
-	if m := c.moves[moveID{b.VM, b.Last}]; b.Last != 0 && m != nil {
+	if m := c.moves[moveID{b.VM, b.proving()}]; m != nil {
 		consider(m.ProveBy)
 	}
 	for _, f := range c.vol(b.VM).flights {

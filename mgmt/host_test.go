@@ -20,6 +20,7 @@ type host struct {
 	boots    uint32
 	restarts int // of the management node, that it has noticed
 	down     bool
+	limit    int // of routes; 0 = none
 	vms      map[mobility.VMID]*fakeVM
 	refuse   map[string]int // kind of message -> status it is refused with
 	tokens   registration.Token
@@ -178,7 +179,17 @@ func (h *host) reply(kind string, r *registration.Request) registration.Reply {
 	case "cold":
 		v.redirects, v.serving = nil, 0
 	case "route":
+		held := 0
+		for _, o := range h.vms {
+			held += len(o.routes)
+		}
 		for _, p := range r.Pairs {
+			if slices.Contains(v.routes, p.Old) {
+				continue
+			}
+			if held++; h.limit > 0 && held > h.limit {
+				return registration.Reply{Status: mobility.StatusResources, Epoch: v.epoch}
+			}
 			v.routes = append(v.routes, p.Old)
 		}
 	case "withdraw":

@@ -101,6 +101,8 @@ const (
 	PhaseConfirmed           = "confirmed" // all anchors and routers
 	PhaseDrained             = "drained"
 	PhaseDone                = "done"
+	PhaseGaveWay             = "gave_way"     // a router is full: an address is translated
+	PhaseRoutedAgain         = "routed_again" // there is room again
 	PhaseSuperseded          = "superseded"
 	PhaseEpochJumped         = "epoch_jumped"
 	PhasePeerRestarted       = "peer_restarted"

@@ -110,6 +110,7 @@ func (c *Core) resend(to netip.Addr) {
 func (c *Core) restarted(name string, at netip.Addr) {
 	c.emit(Count{"peer_restarted", name})
 	c.emit(Note{Text: "peer has restarted", Peer: name})
+	c.forgetLimit(name)
 	for _, b := range c.sorted() {
 		if b.Open != 0 {
 			c.prepareAgain(b, name)

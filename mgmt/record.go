@@ -36,6 +36,7 @@ type Binding struct {
 	Anchors    []Anchor             `json:"anchors,omitempty"`
 	Routes     []Route              `json:"routes,omitempty"`
 	Rehearsal  []Route              `json:"rehearsal,omitempty"` // of probe addresses, before a switch
+	Yields     []Yield              `json:"yields,omitempty"`    // addresses that have given way, see yield.go
 	Quarantine []Quarantined        `json:"quarantine,omitempty"`
 	Open       mobility.Epoch       `json:"open,omitempty"` // the move before its COMMIT, 0 = none
 	Last       mobility.Epoch       `json:"last,omitempty"` // the committed move that is not done, 0 = none
@@ -104,6 +105,7 @@ func (b *Binding) clone() *Binding {
 	}
 	c.Routes = slices.Clone(b.Routes)
 	c.Rehearsal = slices.Clone(b.Rehearsal)
+	c.Yields = slices.Clone(b.Yields)
 	c.Quarantine = slices.Clone(b.Quarantine)
 	c.Orders = slices.Clone(b.Orders)
 	return &c

@@ -98,6 +98,10 @@ func (c *Core) rehearsalReplied(f *flight, r registration.Reply) {
 	gone := f.owed.key.kind == retractRoute
 	if !r.Status.Accepted() && !(gone && r.Status == mobility.StatusNotVMForThisNode) {
 		c.again(f, r)
+		if r.Status == mobility.StatusResources {
+			c.full(f.owed.key.peer, f.vm)
+			c.look = c.now // the move has a deadline
+		}
 		return
 	}
 	b := c.tx.edit(f.vm)
@@ -107,6 +111,7 @@ func (c *Core) rehearsalReplied(f *flight, r registration.Reply) {
 	}
 	if gone {
 		b.Rehearsal = slices.DeleteFunc(b.Rehearsal, mine)
+		c.roomAt(f.owed.key.peer)
 	}
 	for i := range b.Rehearsal {
 		if x := &b.Rehearsal[i]; mine(*x) && !x.Withdraw {

@@ -225,10 +225,14 @@ func (c *Core) routerReplied(f *flight, r registration.Reply) {
 	gone := kind == withdrawRoute && r.Status == mobility.StatusNotVMForThisNode
 	if !r.Status.Accepted() && !gone {
 		c.again(f, r)
+		if r.Status == mobility.StatusResources {
+			c.full(router, f.vm)
+		}
 		return
 	}
 	if kind == withdrawRoute {
 		b.Routes = slices.DeleteFunc(b.Routes, mine)
+		c.roomAt(router)
 	}
 	confirmed := false
 	for i := range b.Routes {
@@ -238,6 +242,9 @@ func (c *Core) routerReplied(f *flight, r registration.Reply) {
 		}
 	}
 	c.keptNow(f.vm, router)
+	if kind == installRoute {
+		c.took(router, f.vm)
+	}
 	if m := c.tx.editMove(f.vm, b.Last); confirmed && b.Last != 0 && m != nil {
 		m.phase(c.now, PhaseRouteConfirmed, router)
 	}

@@ -16,8 +16,12 @@ import (
 func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 	live, _ := b.live()
 	routed := b.wantsRoutes()
+	c.keepYields(b, live)
 	for i := range b.Routes {
 		r := &b.Routes[i]
+		if b.yield(r.Addr) != nil {
+			continue // on its way out, see unroute
+		}
 		if slices.Contains(live, r.Addr) && (routed || c.inv.Home(r.Addr) == b.Hypervisor) {
 			r.Epoch, r.Confirmed, r.Withdraw = e, false, false
 		} else if b.Options.New != mobility.PolicyRedirect && !r.Withdraw {
@@ -30,9 +34,16 @@ func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 	if !routed {
 		return
 	}
+	c.addRoutes(b, live, e)
+	c.lookForRoom()
+}
+
+// addRoutes lists the routes of addresses that are away from home and are not
+// listed yet.
+func (c *Core) addRoutes(b *Binding, addrs []netip.Addr, e mobility.Epoch) {
 	for _, s := range c.inv.Outwards(b.Hypervisor) {
-		for _, a := range live {
-			if c.inv.Home(a) != b.Hypervisor && !blocked(b, s.Router, a, func(*Route) bool { return true }) {
+		for _, a := range addrs {
+			if c.inv.Home(a) != b.Hypervisor && b.yield(a) == nil && !blocked(b, s.Router, a, func(*Route) bool { return true }) {
 				b.Routes = append(b.Routes, Route{Router: s.Router, Addr: a, Epoch: e})
 			}
 		}
@@ -41,7 +52,7 @@ func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 
 // routed reports whether the address is to have host routes for good.
 func (c *Core) routed(b *Binding, a netip.Addr) bool {
-	if b.Hypervisor == "" || !b.wantsRoutes() || c.inv.Home(a) == b.Hypervisor {
+	if b.Hypervisor == "" || !b.wantsRoutes() || c.inv.Home(a) == b.Hypervisor || b.yield(a) != nil {
 		return false
 	}
 	o := b.old(a)
@@ -57,7 +68,8 @@ func (b *Binding) wantsRoutes() bool {
 
 // unroute marks the routes that are no longer wanted: of drained addresses at
 // once, of addresses that came home or are translated now after every anchor
-// and every router has confirmed.
+// and every router has confirmed, of addresses that have given way when their
+// home has confirmed its redirect anew.
 func (c *Core) unroute(b *Binding) {
 	for i := range b.Routes {
 		r := &b.Routes[i]
@@ -66,6 +78,11 @@ func (c *Core) unroute(b *Binding) {
 		}
 		o := b.old(r.Addr)
 		over := b.Hypervisor == "" || o != nil && o.State != OldLive
+		if b.yield(r.Addr) != nil {
+			over = over || c.bridged(b, r.Addr)
+			r.Withdraw, r.Confirmed = over, r.Confirmed && !over
+			continue
+		}
 		if over || b.confirmed() && !slices.ContainsFunc(b.Routes, func(x Route) bool { return x.Addr == r.Addr && !x.Confirmed && !x.Withdraw }) {
 			r.Withdraw, r.Confirmed = true, false
 		}
@@ -94,7 +111,7 @@ func (c *Core) owedToRouters(list []owed, b *Binding) []owed {
 		case r.Withdraw:
 		case r.Confirmed && c.routed(b, r.Addr) && c.keepDue(b.VM, r.Router, c.inv.Lifetimes.Route):
 			keep[r.Router] = append(keep[r.Router], r.Addr)
-		case !r.Confirmed && c.mayInstall(b, r, order):
+		case !r.Confirmed && b.yield(r.Addr) == nil && c.mayInstall(b, r, order):
 			install[r.Router] = append(install[r.Router], r.Addr)
 		}
 	}

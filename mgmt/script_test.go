@@ -137,7 +137,31 @@ func init() {
 		"unblock":    (*world).unblock,
 		"proofs":     (*world).proofs,
 		"tasks":      (*world).tasks,
+		"limit":      (*world).limit,
+		"traffic":    (*world).traffic,
 	}
+}
+
+// limit sets how many routes a router takes, and lets it say so unless "silent".
+func (w *world) limit(f []string) {
+	n, _ := strconv.Atoi(f[1])
+	w.hosts[f[0]].limit = n
+	if len(f) == 2 {
+		w.step(RouterLimit{Router: f[0], Limit: n})
+	}
+}
+
+// traffic reports packets per second at a hypervisor: "b vm1=100 vm2=5".
+func (w *world) traffic(f []string) {
+	_, _, _, rates := args(f[1:])
+	e := Traffic{Hypervisor: f[0]}
+	for _, name := range sortedKeys(rates) {
+		n, _ := strconv.Atoi(rates[name])
+		for _, a := range w.core.Binding(mobility.NAI(name)).Slots {
+			e.Samples = append(e.Samples, TrafficSample{VM: mobility.NAI(name), Addr: a, Packets: uint64(n), Over: time.Second})
+		}
+	}
+	w.step(e)
 }
 
 // args splits "vm host addr... key=value...".
@@ -306,6 +330,9 @@ func (w *world) printBinding(vm mobility.VMID) {
 	}
 	for _, r := range b.Routes {
 		w.say("route %s %s epoch %d confirmed %v withdraw %v%s", r.Router, r.Addr, r.Epoch, r.Confirmed, r.Withdraw, trouble(w.core.Trouble(vm, r.Router)))
+	}
+	for _, y := range b.Yields {
+		w.say("gave way %s at %s, %v packets/s", y.Addr, y.Router, y.Rate)
 	}
 	for _, q := range b.Quarantine {
 		w.say("quarantine %s", q.Addr)

@@ -16,11 +16,11 @@ import (
 // gone from their kernels likewise. Until then the source keeps its redirect.
 func (c *Core) proveRoutes(b *Binding) {
 	policy := &c.inv.Policy.Proofs
-	m := c.tx.move(b.VM, b.Last)
+	m := c.tx.move(b.VM, b.proving())
 	if m == nil || policy.Routes == inventory.ProofOff || len(policy.Observers) == 0 && !m.provingRoutes() {
 		return
 	}
-	m = c.tx.editMove(b.VM, b.Last)
+	m = c.tx.editMove(b.VM, b.proving())
 	c.planRoutes(b, m)
 	for i := range m.Proofs {
 		p := &m.Proofs[i]
@@ -134,7 +134,7 @@ func (m *Move) provingRoutes() bool {
 // unproved says why an anchor must go on redirecting the address: "" = it need
 // not, as far as proofs go.
 func (c *Core) unproved(b *Binding, a netip.Addr) string {
-	m := c.tx.move(b.VM, b.Last)
+	m := c.tx.move(b.VM, b.proving())
 	if m == nil {
 		return ""
 	}
@@ -149,11 +149,11 @@ func (c *Core) unproved(b *Binding, a netip.Addr) string {
 // routesDue raises the alarm for routes that have not been seen in time. Nothing
 // is taken back: the redirect stays, and the proof may come yet.
 func (c *Core) routesDue(b *Binding) {
-	m := c.tx.move(b.VM, b.Last)
+	m := c.tx.move(b.VM, b.proving())
 	if m == nil || m.State.before() || m.ProveBy.IsZero() || c.now.Before(m.ProveBy) {
 		return
 	}
-	m = c.tx.editMove(b.VM, b.Last)
+	m = c.tx.editMove(b.VM, b.proving())
 	m.ProveBy = noTime
 	for i := range m.Proofs {
 		p := &m.Proofs[i]
@@ -199,8 +199,8 @@ func (c *Core) whyNoRoute(p *Proof) string {
 // was asked is forgotten.
 func (c *Core) provedAgain() {
 	for _, b := range c.sorted() {
-		if m := c.moves[moveID{b.VM, b.Last}]; b.Last != 0 && m != nil && m.provingRoutes() {
-			c.tx.editMove(b.VM, b.Last).ProveBy = noTime
+		if m := c.moves[moveID{b.VM, b.proving()}]; m != nil && m.provingRoutes() {
+			c.tx.editMove(b.VM, b.proving()).ProveBy = noTime
 			c.advance(c.tx.edit(b.VM))
 		}
 	}

@@ -97,7 +97,10 @@ type PeerView struct {
 	VMs     int // served; hypervisors only
 	Anchors int // redirects; hypervisors only
 	Routes  int // host routes; routers only
-	Outbox  int // messages not answered yet
+	GaveWay int // addresses that are translated for want of room there; routers only
+	// Overbooked: it has no room, and nobody may give way now.
+	Overbooked bool
+	Outbox     int // messages not answered yet
 }
 
 // Peers tells of every hypervisor and router of the inventory.
@@ -118,6 +121,16 @@ func (c *Core) Peers() map[string]*PeerView {
 				v.Routes++
 			}
 		}
+		for _, y := range b.Yields {
+			if v := views[y.Router]; v != nil {
+				v.GaveWay++
+			}
+		}
+	}
+	for _, name := range c.short {
+		if v := views[name]; v != nil {
+			v.Overbooked = true
+		}
 	}
 	for _, v := range c.volatile {
 		for key := range v.flights {
@@ -128,6 +141,10 @@ func (c *Core) Peers() map[string]*PeerView {
 	}
 	return views
 }
+
+// Rate is what has been measured of an address's traffic where its VM is, in
+// packets per second; false = nothing.
+func (c *Core) Rate(b *Binding, a netip.Addr) (float64, bool) { return c.rate(b, a) }
 
 // Trouble says what was last heard of the messages owed to a peer because of a
 // VM: "" where there is nothing to say.
@@ -162,10 +179,14 @@ func (c *Core) sorted() []*Binding {
 	})
 }
 
-func (c *Core) servedBy(hypervisor string) []mobility.VMID {
-	return slices.SortedFunc(maps.Keys(c.byHost[hypervisor]), func(a, b mobility.VMID) int {
+func sortedVMs[V any](m map[mobility.VMID]V) []mobility.VMID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b mobility.VMID) int {
 		return cmp.Or(strings.Compare(a.Bytes, b.Bytes), cmp.Compare(a.Subtype, b.Subtype))
 	})
+}
+
+func (c *Core) servedBy(hypervisor string) []mobility.VMID {
+	return sortedVMs(c.byHost[hypervisor])
 }
 
 func joinAddrs(addrs []netip.Addr) string {

@@ -2,6 +2,7 @@ package mgmt
 
 import (
 	"container/heap"
+	"net/netip"
 	"time"
 
 	"github.com/dpmip/dpmip/mobility"
@@ -11,8 +12,10 @@ import (
 type volatile struct {
 	flights map[flightKey]*flight
 	kept    map[string]time.Time // peer -> when its state was last confirmed
-	pending int                  // Commits of this VM that are not durable yet
-	wake    time.Time            // the earliest entry in the heap, zero = none
+	rates   map[netip.Addr]measured
+	changed map[netip.Addr]time.Time // between routed and translated
+	pending int                      // Commits of this VM that are not durable yet
+	wake    time.Time                // the earliest entry in the heap, zero = none
 }
 
 func (c *Core) vol(vm mobility.VMID) *volatile {

@@ -36,6 +36,12 @@ func (c *Client) ReportMove(ctx context.Context, vm mobility.VMID, epoch mobilit
 	return err
 }
 
+// ReportTraffic gives the management node a hypervisor's samples of traffic.
+func (c *Client) ReportTraffic(ctx context.Context, r *dpmipv1.ReportTrafficRequest) error {
+	_, err := c.reports.ReportTraffic(ctx, connect.NewRequest(r))
+	return err
+}
+
 // ReportRouter gives the management node what a router holds.
 func (c *Client) ReportRouter(ctx context.Context, r *dpmipv1.RouterReport) error {
 	_, err := c.reports.ReportRouter(ctx, connect.NewRequest(&dpmipv1.ReportRouterRequest{Report: r}))

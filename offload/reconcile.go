@@ -186,6 +186,10 @@ func (r *Reconciler) Keep(s hwabstraction.Stamp, w Switch) {
 	r.keep[s] = w
 }
 
+// Doubt makes the next Sync read the device first: what is said after it is
+// what the device holds, not what it was told.
+func (r *Reconciler) Doubt() { r.resync = time.Time{} }
+
 // Sync makes the changes that are due, all puts before all deletes, and
 // resynchronises when it is time. It returns the statuses that have changed
 // since the last Sync, ordered by ID. It blocks as long as the device does,

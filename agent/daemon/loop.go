@@ -163,6 +163,10 @@ func (l *Loop) hand(e agent.Effect) {
 		if l.reports != nil {
 			l.reports.add(e)
 		}
+	case agent.Traffic:
+		if l.reports != nil {
+			l.reports.addTraffic(e)
+		}
 	case agent.Count:
 		l.metrics.count(e.Name)
 	case agent.Note:

@@ -18,6 +18,7 @@ import (
 // Client implements it.
 type Reporter interface {
 	ReportMove(ctx context.Context, vm mobility.VMID, epoch mobility.Epoch, r *dpmipv1.HolderReport) error
+	ReportTraffic(ctx context.Context, r *dpmipv1.ReportTrafficRequest) error
 }
 
 // Bounds of reporting.
@@ -25,6 +26,7 @@ const (
 	reportTimeout = 2 * time.Second
 	reportRetry   = 5 * time.Second
 	maxReports    = 4096 // that wait; the oldest moves' figures are lost first
+	maxTraffic    = 64   // likewise; what is lost is only not known
 )
 
 type reportKey struct {
@@ -40,9 +42,10 @@ type Reports struct {
 	log  *slog.Logger
 	wake chan struct{}
 
-	mu    sync.Mutex // guards box and order
-	box   map[reportKey]agent.Report
-	order []reportKey
+	mu      sync.Mutex // guards what follows
+	traffic []agent.Traffic
+	box     map[reportKey]agent.Report
+	order   []reportKey
 }
 
 // NewReports makes the task that reports to the management node.
@@ -69,6 +72,44 @@ func (r *Reports) add(e agent.Report) {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// addTraffic never blocks either.
+func (r *Reports) addTraffic(e agent.Traffic) {
+	r.mu.Lock()
+	if r.traffic = append(r.traffic, e); len(r.traffic) > maxTraffic {
+		r.traffic = r.traffic[1:]
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tellTraffic sends the samples that wait, each once: the next ones are better
+// than old ones.
+func (r *Reports) tellTraffic(ctx context.Context) {
+	r.mu.Lock()
+	list := r.traffic
+	r.traffic = nil
+	r.mu.Unlock()
+	for _, e := range list {
+		if err := r.report(ctx, func(ctx context.Context) error { return r.to.ReportTraffic(ctx, trafficReport(r.self, e)) }); err != nil {
+			if ctx.Err() == nil {
+				r.log.Debug("traffic not taken", "err", err)
+			}
+			return
+		}
+	}
+}
+
+func trafficReport(self string, e agent.Traffic) *dpmipv1.ReportTrafficRequest {
+	out := &dpmipv1.ReportTrafficRequest{Hypervisor: self}
+	for _, s := range e.Samples {
+		out.Samples = append(out.Samples, &dpmipv1.TrafficSample{Vm: s.VM.String(), Address: s.Addr.String(), Packets: s.Packets, OverNs: s.Over.Nanoseconds()})
+	}
+	return out
 }
 
 func (r *Reports) take() (agent.Report, bool) {
@@ -106,8 +147,9 @@ func (r *Reports) Run(ctx context.Context) error {
 		case <-r.wake:
 		case <-retry.C:
 		}
+		r.tellTraffic(ctx)
 		for e, ok := r.take(); ok; e, ok = r.take() {
-			if err := r.report(ctx, e); err != nil {
+			if err := r.report(ctx, func(ctx context.Context) error { return r.reportMove(ctx, e) }); err != nil {
 				if ctx.Err() == nil {
 					r.log.Debug("report not taken", "vm", e.VM.String(), "epoch", uint32(e.Epoch), "err", err)
 				}
@@ -132,9 +174,13 @@ func transient(err error) bool {
 	return false
 }
 
-func (r *Reports) report(ctx context.Context, e agent.Report) error {
+func (r *Reports) report(ctx context.Context, send func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
+	return send(ctx)
+}
+
+func (r *Reports) reportMove(ctx context.Context, e agent.Report) error {
 	h := holderReport(e.Figures)
 	h.Hypervisor = r.self
 	return r.to.ReportMove(ctx, e.VM, e.Epoch, h)

@@ -66,6 +66,8 @@ type reportTable struct {
 	CA     strictconf.Path `toml:"ca"`
 	Cert   strictconf.Path `toml:"cert"`
 	Key    strictconf.Path `toml:"key"`
+	// Traffic is how often the traffic of VMs that are not at home here is told.
+	Traffic strictconf.Duration `toml:"traffic"`
 }
 
 type deviceTable struct {
@@ -113,12 +115,13 @@ func (c *config) SetDefaults() {
 	c.Socket = "/run/dpmip/agent.sock"
 	c.Region.Size, c.Region.Routes = 16<<20, 4096
 	c.Timers.Heartbeat, c.Timers.Misses = strictconf.Duration(time.Second), 3
+	c.Report.Traffic = strictconf.Duration(10 * time.Second)
 	c.Timers.Resync = strictconf.Duration(30 * time.Second)
 }
 
 // Validate checks what spans keys.
 func (c *config) Validate(src *strictconf.Source) error {
-	for _, check := range []func(*strictconf.Source) error{c.checkLocators, c.checkPrefixes, c.checkVMs, c.checkManagement, c.checkDevice} {
+	for _, check := range []func(*strictconf.Source) error{c.checkLocators, c.checkPrefixes, c.checkVMs, c.checkManagement, c.checkReport, c.checkDevice} {
 		if err := check(src); err != nil {
 			return err
 		}
@@ -192,6 +195,13 @@ func (c *config) checkVMs(src *strictconf.Source) error {
 			}
 			addrs[a.Addr] = i
 		}
+	}
+	return nil
+}
+
+func (c *config) checkReport(src *strictconf.Source) error {
+	if c.Report.Traffic < 0 {
+		return src.Errorf("report.traffic", "%v is negative, want 0 (never) or more", c.Report.Traffic.D())
 	}
 	return nil
 }
@@ -291,7 +301,8 @@ func (c *config) agent(r registration.Config, caps hwabstraction.Capabilities, s
 		Registration: r, PortTemplate: c.PortTemplate, Static: make(map[mobility.VMID]agent.Static),
 		Lifetime: t.Lifetime.D(), Quarantine: t.Quarantine.D(), DrainQuiet: t.DrainQuiet.D(), DrainPoll: t.DrainPoll.D(),
 		DrainRetry: t.DrainRetry.D(), RefusedRetry: t.RefusedRetry.D(), Spread: t.Spread.D(),
-		Hold: c.hold(), PathMTU: c.Device.PathMTU, Capabilities: caps, Seed: seed,
+		TrafficInterval: c.trafficInterval(),
+		Hold:            c.hold(), PathMTU: c.Device.PathMTU, Capabilities: caps, Seed: seed,
 	}
 	_, out.Locator4 = c.self()
 	for _, p := range c.Ranges {
@@ -311,6 +322,14 @@ func (c *config) agent(r registration.Config, caps hwabstraction.Capabilities, s
 		out.Static[v.ID] = s
 	}
 	return out
+}
+
+// trafficInterval is 0 where there is nobody to report to.
+func (c *config) trafficInterval() time.Duration {
+	if c.Report.Target == "" {
+		return 0
+	}
+	return c.Report.Traffic.D()
 }
 
 func (c *config) hold() hwabstraction.HoldLimit {

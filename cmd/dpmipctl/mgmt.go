@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -63,6 +64,22 @@ func (e *env) binding() *cobra.Command {
 	return c
 }
 
+// perSecond is an address's traffic, "-" where nobody has measured it.
+func perSecond(s *v1.Slot) string {
+	if s.PacketsPerSecond == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.4g", *s.PacketsPerSecond)
+}
+
+// full names the router that has no room for the address, and since when.
+func full(s *v1.Slot) string {
+	if s.FullRouter == "" {
+		return ""
+	}
+	return s.FullRouter + " since " + at(s.GaveWayNs)
+}
+
 func (e *env) showBinding(b *v1.Binding) error {
 	if err := e.fields(b, [][2]any{{"vm", b.Vm}, {"mac", b.Mac}, {"hypervisor", b.Hypervisor}, {"locator", b.Locator}, {"epoch", b.Epoch},
 		{"state", b.State}, {"move", b.Move}, {"registered", at(b.RegisteredAtNs)}, {"expires", at(b.ExpiresAtNs)}}); err != nil || e.json {
@@ -70,9 +87,9 @@ func (e *env) showBinding(b *v1.Binding) error {
 	}
 	var rows [][]any
 	for _, s := range b.Addresses {
-		rows = append(rows, []any{s.Address, s.Current, s.Home, s.Delivery, s.State})
+		rows = append(rows, []any{s.Address, s.Current, s.Home, s.Delivery, s.State, perSecond(s), full(s)})
 	}
-	if err := e.print(nil, "ADDRESS CURRENT HOME DELIVERY STATE", rows); err != nil {
+	if err := e.print(nil, "ADDRESS CURRENT HOME DELIVERY STATE PACKETS/S FULL", rows); err != nil {
 		return err
 	}
 	rows = nil

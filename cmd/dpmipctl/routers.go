@@ -24,10 +24,19 @@ func (e *env) routers() *cobra.Command {
 		}
 		var rows [][]any
 		for _, h := range r.Msg.Routers {
-			rows = append(rows, append([]any{h.Name, h.Role, h.Up, h.Locators, h.Routes, h.Outbox, h.RestartCounter, at(h.LastHeardNs)}, reported(h)...))
+			rows = append(rows, append([]any{h.Name, h.Role, h.Up, h.Locators, h.Routes, gaveWay(h), h.Outbox, h.RestartCounter, at(h.LastHeardNs)}, reported(h)...))
 		}
-		return e.print(r.Msg, "ROUTER ROLE UP LOCATORS ROUTES OUTBOX RESTARTS HEARD HOLDS REFUSED BGP FLAPS IN OUT IGP REPORTED", rows)
+		return e.print(r.Msg, "ROUTER ROLE UP LOCATORS ROUTES TRANSLATED OUTBOX RESTARTS HEARD HOLDS REFUSED BGP FLAPS IN OUT IGP REPORTED", rows)
 	})
+}
+
+// gaveWay counts the addresses that are translated for want of room at the
+// router, and says where nobody may give way now.
+func gaveWay(h *v1.Router) string {
+	if h.Overbooked {
+		return fmt.Sprintf("%d (overbooked)", h.GaveWay)
+	}
+	return fmt.Sprint(h.GaveWay)
 }
 
 // reported is what a router says of itself: its columns from HOLDS on.

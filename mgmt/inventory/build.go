@@ -274,6 +274,9 @@ func (b *builder) policy(f *file) error {
 		out.Rules = append(out.Rules, MoveRule(r))
 	}
 	b.inv.Policy = out
+	if err := b.budget(&p.Budget); err != nil {
+		return err
+	}
 	return b.proofs(&p.Proofs)
 }
 

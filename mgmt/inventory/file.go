@@ -61,6 +61,7 @@ type policyTable struct {
 	AcceptUnauthenticated bool          `toml:"insecure_accept_unauthenticated"`
 	Defaults              defaultsTable `toml:"defaults"`
 	Proofs                proofTable    `toml:"proofs"`
+	Budget                budgetTable   `toml:"budget"`
 	Allow                 []allowTable  `toml:"allow"`
 }
 

@@ -116,6 +116,7 @@ type Policy struct {
 	AcceptUnauthenticated bool
 	Defaults              mobility.MoveOptions
 	Proofs                Proofs
+	Budget                Budget
 	Rules                 []MoveRule // empty = every VM may move everywhere
 }
 

@@ -67,8 +67,27 @@ func bindingOf(c *mgmt.Core, b *mgmt.Binding) *v1.Binding {
 	for _, q := range b.Quarantine {
 		out.Addresses = append(out.Addresses, &v1.Slot{Address: q.Addr.String(), Home: c.Inventory().Home(q.Addr), State: "quarantine"})
 	}
+	budgetOf(c, b, out)
 	anchorsOf(c, b, out)
 	return out
+}
+
+// budgetOf tells which addresses have given way, and what each carries.
+func budgetOf(c *mgmt.Core, b *mgmt.Binding, out *v1.Binding) {
+	for _, s := range out.Addresses {
+		a, err := netip.ParseAddr(s.Address)
+		if err != nil {
+			continue
+		}
+		if rate, known := c.Rate(b, a); known {
+			s.PacketsPerSecond = &rate
+		}
+		for _, y := range b.Yields {
+			if y.Addr == a {
+				s.FullRouter, s.GaveWayNs = y.Router, nanos(y.At)
+			}
+		}
+	}
 }
 
 func anchorsOf(c *mgmt.Core, b *mgmt.Binding, out *v1.Binding) {

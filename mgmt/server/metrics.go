@@ -20,6 +20,7 @@ type Metrics struct {
 	claims      *prometheus.CounterVec // of addresses that another VM has
 	events      *prometheus.CounterVec // of the conversations
 	proofs      *prometheus.CounterVec
+	budgets     *prometheus.CounterVec
 	storeErrors prometheus.Counter
 	batch       prometheus.Histogram
 	latency     prometheus.Histogram
@@ -41,13 +42,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		claims:      vec("dpmip_mgmt_address_claims_total", "Requests for an address that another VM has, by who sent them: an alarm.", "hypervisor"),
 		events:      vec("dpmip_mgmt_registration_events_total", "Events of the conversations, drops among them.", "event"),
 		proofs:      vec("dpmip_mgmt_proofs_total", "Proofs that the network is ready, by kind and what became of them.", "kind", "result"),
+		budgets:     vec("dpmip_mgmt_budget_events_total", "Addresses that gave way at a full router, or were routed again; overbooked: nobody could give way.", "router", "event"),
 		storeErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "dpmip_mgmt_store_errors_total", Help: "Transactions of the store that failed."}),
 		batch:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_batch_commits", Help: "Commits in one transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		latency:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_store_seconds", Help: "How long a transaction of the store takes.", Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}),
 		ready:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_move_ready_seconds", Help: "From the asking for a move to its being ready.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 	}
 	m.named = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "dpmip_mgmt_names_proved_seconds", Help: "From an order for the DNS to its proof at every server.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 16)})
-	r.MustRegister(m.named, m.requests, m.messages, m.moves, m.peers, m.names, m.claims, m.events, m.proofs, m.storeErrors, m.batch, m.latency, m.ready)
+	r.MustRegister(m.named, m.requests, m.messages, m.moves, m.peers, m.names, m.claims, m.events, m.proofs, m.budgets, m.storeErrors, m.batch, m.latency, m.ready)
 	return m
 }
 
@@ -76,6 +78,8 @@ func (m *Metrics) count(c mgmt.Count) {
 	case "proofs":
 		kind, result, _ := strings.Cut(c.Label, "/")
 		m.proofs.WithLabelValues(kind, result).Inc()
+	case "gave_way", "routed_again", "overbooked":
+		m.budgets.WithLabelValues(c.Label, c.Name).Inc()
 	case "claims":
 		m.claims.WithLabelValues(c.Label).Inc()
 	case "store_failures":
@@ -102,6 +106,7 @@ type gauges struct {
 	loop                        *Loop
 	bindings, moves, outbox, up *prometheus.Desc
 	namesPending, namesTroubled *prometheus.Desc
+	gaveWay                     *prometheus.Desc
 }
 
 // Gauges makes a collector of sizes that are read from the loop at each scrape.
@@ -112,6 +117,7 @@ func Gauges(l *Loop) prometheus.Collector {
 		outbox:        prometheus.NewDesc("dpmip_mgmt_outbox_messages", "Requests to a peer that are not answered yet.", []string{"peer"}, nil),
 		namesPending:  prometheus.NewDesc("dpmip_mgmt_names_pending", "VMs whose last order for the DNS has not ended.", nil, nil),
 		namesTroubled: prometheus.NewDesc("dpmip_mgmt_names_troubled", "VMs that the DNS is not known to be right about, and why is known: an alarm.", nil, nil),
+		gaveWay:       prometheus.NewDesc("dpmip_mgmt_gave_way", "Addresses of routed moves that are translated because the router has no room.", []string{"router"}, nil),
 		up:            prometheus.NewDesc("dpmip_mgmt_peer_up", "1 while the peer answers heartbeats.", []string{"peer"}, nil),
 	}
 }
@@ -123,6 +129,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.up
 	ch <- g.namesPending
 	ch <- g.namesTroubled
+	ch <- g.gaveWay
 }
 
 // scrapeWait bounds how long a scrape waits for the loop.
@@ -133,9 +140,15 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	var bindings, moves, pending, troubled int
 	var peers map[string]*mgmt.PeerView
+	gaveWay := map[string]int{}
 	if err := g.loop.Do(ctx, func(c *mgmt.Core) {
 		bindings, moves = c.Size()
 		peers = c.Peers()
+		for name := range c.Inventory().Routers {
+			if p := peers[name]; p != nil {
+				gaveWay[name] = p.GaveWay
+			}
+		}
 		pending, troubled = c.NamesPending(), len(c.NamesTrouble())
 	}); err != nil {
 		ch <- prometheus.NewInvalidMetric(g.bindings, err)
@@ -145,6 +158,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(g.moves, prometheus.GaugeValue, float64(moves))
 	ch <- prometheus.MustNewConstMetric(g.namesPending, prometheus.GaugeValue, float64(pending))
 	ch <- prometheus.MustNewConstMetric(g.namesTroubled, prometheus.GaugeValue, float64(troubled))
+	for name, n := range gaveWay {
+		ch <- prometheus.MustNewConstMetric(g.gaveWay, prometheus.GaugeValue, float64(n), name)
+	}
 	for name, p := range peers {
 		up := 0.0
 		if p.Up {

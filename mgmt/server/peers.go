@@ -48,6 +48,7 @@ func (s *Service) ListRouters(ctx context.Context, _ *connect.Request[v1.ListRou
 			if v := views[name]; v != nil {
 				p.Up, p.LastHeardNs, p.RestartCounter = v.Up, nanos(v.Heard), v.Restart
 				p.Routes, p.Outbox = uint32(v.Routes), uint32(v.Outbox)
+				p.GaveWay, p.Overbooked = uint32(v.GaveWay), v.Overbooked
 			}
 			out.Routers = append(out.Routers, p)
 		}
@@ -65,7 +66,7 @@ func (s *Service) Doctor(ctx context.Context, _ *connect.Request[v1.DoctorReques
 	started := time.Now()
 	err := s.Loop.Do(ctx, func(c *mgmt.Core) {
 		out.Checks = append(out.Checks, peerChecks(c)...)
-		out.Checks = append(out.Checks, outboxCheck(c), expiryCheck(c), namesCheck(c))
+		out.Checks = append(out.Checks, outboxCheck(c), budgetCheck(c), expiryCheck(c), namesCheck(c))
 	})
 	if err != nil {
 		return nil, failure(err)
@@ -109,6 +110,33 @@ func outboxCheck(c *mgmt.Core) *v1.Check {
 				check.State, check.Advice = "warning", fmt.Sprintf("for example %s at %s: %s", b.VM, r.Router, t)
 			}
 		}
+	}
+	return check
+}
+
+// budgetCheck tells of routers that have no room.
+func budgetCheck(c *mgmt.Core) *v1.Check {
+	check := &v1.Check{Name: "budgets", State: "ok", Found: "every host route has its room"}
+	total := 0
+	views := c.Peers()
+	var full, over []string
+	for name, v := range views {
+		total += v.GaveWay
+		if v.GaveWay > 0 {
+			full = append(full, fmt.Sprintf("%s (%d)", name, v.GaveWay))
+		}
+		if v.Overbooked {
+			over = append(over, name)
+		}
+	}
+	slices.Sort(full)
+	slices.Sort(over)
+	if total > 0 {
+		check.State, check.Found = "warning", fmt.Sprintf("%d addresses of routed moves are translated, for want of room at %s", total, strings.Join(full, ", "))
+		check.Advice = "raise max_routes there if its table has room, or move fewer VMs routed"
+	}
+	if len(over) > 0 {
+		check.State, check.Advice = "warning", "no room, and nobody may give way now, at "+strings.Join(over, ", ")+": the moves that wait stay translated"
 	}
 	return check
 }

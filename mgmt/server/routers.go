@@ -126,7 +126,12 @@ func (s *Service) ReportRouter(ctx context.Context, r *connect.Request[v1.Report
 		return nil, err
 	}
 	known := false
-	if err := s.Loop.Do(ctx, func(c *mgmt.Core) { _, known = c.Inventory().Routers[x.Router] }); err != nil {
+	err := s.Loop.Do(ctx, func(c *mgmt.Core) {
+		if _, known = c.Inventory().Routers[x.Router]; known {
+			s.Loop.step(mgmt.RouterLimit{Router: x.Router, Limit: int(x.Use.Limit)})
+		}
+	})
+	if err != nil {
 		return nil, failure(err)
 	}
 	if !known {

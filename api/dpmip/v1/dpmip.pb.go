@@ -26,14 +26,17 @@ const (
 )
 
 type Slot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Current       bool                   `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
-	Home          string                 `protobuf:"bytes,3,opt,name=home,proto3" json:"home,omitempty"`
-	Delivery      string                 `protobuf:"bytes,4,opt,name=delivery,proto3" json:"delivery,omitempty"`
-	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Address          string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Current          bool                   `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
+	Home             string                 `protobuf:"bytes,3,opt,name=home,proto3" json:"home,omitempty"`
+	Delivery         string                 `protobuf:"bytes,4,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	State            string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	FullRouter       string                 `protobuf:"bytes,6,opt,name=full_router,json=fullRouter,proto3" json:"full_router,omitempty"`
+	GaveWayNs        int64                  `protobuf:"varint,7,opt,name=gave_way_ns,json=gaveWayNs,proto3" json:"gave_way_ns,omitempty"`                             // of a routed move, but translated: this router has no room for its host route
+	PacketsPerSecond *float64               `protobuf:"fixed64,8,opt,name=packets_per_second,json=packetsPerSecond,proto3,oneof" json:"packets_per_second,omitempty"` // absent: nobody has measured it here
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Slot) Reset() {
@@ -99,6 +102,27 @@ func (x *Slot) GetState() string {
 		return x.State
 	}
 	return ""
+}
+
+func (x *Slot) GetFullRouter() string {
+	if x != nil {
+		return x.FullRouter
+	}
+	return ""
+}
+
+func (x *Slot) GetGaveWayNs() int64 {
+	if x != nil {
+		return x.GaveWayNs
+	}
+	return 0
+}
+
+func (x *Slot) GetPacketsPerSecond() float64 {
+	if x != nil && x.PacketsPerSecond != nil {
+		return *x.PacketsPerSecond
+	}
+	return 0
 }
 
 type Anchor struct {
@@ -824,7 +848,9 @@ type Router struct {
 	Routes         uint32                 `protobuf:"varint,7,opt,name=routes,proto3" json:"routes,omitempty"`
 	Outbox         uint32                 `protobuf:"varint,8,opt,name=outbox,proto3" json:"outbox,omitempty"`
 	Report         *RouterReport          `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
-	ReportedAtNs   int64                  `protobuf:"varint,10,opt,name=reported_at_ns,json=reportedAtNs,proto3" json:"reported_at_ns,omitempty"`
+	ReportedAtNs   int64                  `protobuf:"varint,10,opt,name=reported_at_ns,json=reportedAtNs,proto3" json:"reported_at_ns,omitempty"` // report: absent until the router has reported
+	GaveWay        uint32                 `protobuf:"varint,11,opt,name=gave_way,json=gaveWay,proto3" json:"gave_way,omitempty"`                  // addresses that are translated because this router has no room
+	Overbooked     bool                   `protobuf:"varint,12,opt,name=overbooked,proto3" json:"overbooked,omitempty"`                           // it has no room, and nobody may give way now
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -927,6 +953,20 @@ func (x *Router) GetReportedAtNs() int64 {
 		return x.ReportedAtNs
 	}
 	return 0
+}
+
+func (x *Router) GetGaveWay() uint32 {
+	if x != nil {
+		return x.GaveWay
+	}
+	return 0
+}
+
+func (x *Router) GetOverbooked() bool {
+	if x != nil {
+		return x.Overbooked
+	}
+	return false
 }
 
 type RouterReport struct {
@@ -3821,6 +3861,162 @@ func (*ReportMoveResponse) Descriptor() ([]byte, []int) {
 	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{55}
 }
 
+type TrafficSample struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vm            string                 `protobuf:"bytes,1,opt,name=vm,proto3" json:"vm,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Packets       uint64                 `protobuf:"varint,3,opt,name=packets,proto3" json:"packets,omitempty"`
+	OverNs        int64                  `protobuf:"varint,4,opt,name=over_ns,json=overNs,proto3" json:"over_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrafficSample) Reset() {
+	*x = TrafficSample{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrafficSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrafficSample) ProtoMessage() {}
+
+func (x *TrafficSample) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrafficSample.ProtoReflect.Descriptor instead.
+func (*TrafficSample) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *TrafficSample) GetVm() string {
+	if x != nil {
+		return x.Vm
+	}
+	return ""
+}
+
+func (x *TrafficSample) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *TrafficSample) GetPackets() uint64 {
+	if x != nil {
+		return x.Packets
+	}
+	return 0
+}
+
+func (x *TrafficSample) GetOverNs() int64 {
+	if x != nil {
+		return x.OverNs
+	}
+	return 0
+}
+
+type ReportTrafficRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hypervisor    string                 `protobuf:"bytes,1,opt,name=hypervisor,proto3" json:"hypervisor,omitempty"`
+	Samples       []*TrafficSample       `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportTrafficRequest) Reset() {
+	*x = ReportTrafficRequest{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportTrafficRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportTrafficRequest) ProtoMessage() {}
+
+func (x *ReportTrafficRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportTrafficRequest.ProtoReflect.Descriptor instead.
+func (*ReportTrafficRequest) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ReportTrafficRequest) GetHypervisor() string {
+	if x != nil {
+		return x.Hypervisor
+	}
+	return ""
+}
+
+func (x *ReportTrafficRequest) GetSamples() []*TrafficSample {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+type ReportTrafficResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportTrafficResponse) Reset() {
+	*x = ReportTrafficResponse{}
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportTrafficResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportTrafficResponse) ProtoMessage() {}
+
+func (x *ReportTrafficResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportTrafficResponse.ProtoReflect.Descriptor instead.
+func (*ReportTrafficResponse) Descriptor() ([]byte, []int) {
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+}
+
 type WatchProofsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // as the inventory has it
@@ -3831,7 +4027,7 @@ type WatchProofsRequest struct {
 
 func (x *WatchProofsRequest) Reset() {
 	*x = WatchProofsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3843,7 +4039,7 @@ func (x *WatchProofsRequest) String() string {
 func (*WatchProofsRequest) ProtoMessage() {}
 
 func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[56]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3856,7 +4052,7 @@ func (x *WatchProofsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProofsRequest.ProtoReflect.Descriptor instead.
 func (*WatchProofsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{56}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WatchProofsRequest) GetNode() string {
@@ -3886,7 +4082,7 @@ type ProofTask struct {
 
 func (x *ProofTask) Reset() {
 	*x = ProofTask{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4094,7 @@ func (x *ProofTask) String() string {
 func (*ProofTask) ProtoMessage() {}
 
 func (x *ProofTask) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[57]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4107,7 @@ func (x *ProofTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProofTask.ProtoReflect.Descriptor instead.
 func (*ProofTask) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{57}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ProofTask) GetToken() []byte {
@@ -3962,7 +4158,7 @@ type ReportProofRequest struct {
 
 func (x *ReportProofRequest) Reset() {
 	*x = ReportProofRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3974,7 +4170,7 @@ func (x *ReportProofRequest) String() string {
 func (*ReportProofRequest) ProtoMessage() {}
 
 func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[58]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3987,7 +4183,7 @@ func (x *ReportProofRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProofRequest.ProtoReflect.Descriptor instead.
 func (*ReportProofRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{58}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReportProofRequest) GetNode() string {
@@ -4033,7 +4229,7 @@ type ReportProofResponse struct {
 
 func (x *ReportProofResponse) Reset() {
 	*x = ReportProofResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4045,7 +4241,7 @@ func (x *ReportProofResponse) String() string {
 func (*ReportProofResponse) ProtoMessage() {}
 
 func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[59]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4058,7 +4254,7 @@ func (x *ReportProofResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportProofResponse.ProtoReflect.Descriptor instead.
 func (*ReportProofResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{59}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
 }
 
 type ReloadRequest struct {
@@ -4069,7 +4265,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4277,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[60]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4290,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{60}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
 }
 
 type ReloadResponse struct {
@@ -4106,7 +4302,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4118,7 +4314,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[61]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4131,7 +4327,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{61}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -4154,7 +4350,7 @@ type AttachVMRequest struct {
 
 func (x *AttachVMRequest) Reset() {
 	*x = AttachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4166,7 +4362,7 @@ func (x *AttachVMRequest) String() string {
 func (*AttachVMRequest) ProtoMessage() {}
 
 func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[62]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4179,7 +4375,7 @@ func (x *AttachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMRequest.ProtoReflect.Descriptor instead.
 func (*AttachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{62}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *AttachVMRequest) GetVm() string {
@@ -4226,7 +4422,7 @@ type AttachVMResponse struct {
 
 func (x *AttachVMResponse) Reset() {
 	*x = AttachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4434,7 @@ func (x *AttachVMResponse) String() string {
 func (*AttachVMResponse) ProtoMessage() {}
 
 func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[63]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4447,7 @@ func (x *AttachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachVMResponse.ProtoReflect.Descriptor instead.
 func (*AttachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{63}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AttachVMResponse) GetVm() *VM {
@@ -4270,7 +4466,7 @@ type ReleaseVMRequest struct {
 
 func (x *ReleaseVMRequest) Reset() {
 	*x = ReleaseVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4282,7 +4478,7 @@ func (x *ReleaseVMRequest) String() string {
 func (*ReleaseVMRequest) ProtoMessage() {}
 
 func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[64]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4295,7 +4491,7 @@ func (x *ReleaseVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{64}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ReleaseVMRequest) GetVm() string {
@@ -4316,7 +4512,7 @@ type ReleaseVMResponse struct {
 
 func (x *ReleaseVMResponse) Reset() {
 	*x = ReleaseVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4328,7 +4524,7 @@ func (x *ReleaseVMResponse) String() string {
 func (*ReleaseVMResponse) ProtoMessage() {}
 
 func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[65]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4341,7 +4537,7 @@ func (x *ReleaseVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseVMResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{65}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ReleaseVMResponse) GetEpoch() uint32 {
@@ -4376,7 +4572,7 @@ type ActivateVMRequest struct {
 
 func (x *ActivateVMRequest) Reset() {
 	*x = ActivateVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4388,7 +4584,7 @@ func (x *ActivateVMRequest) String() string {
 func (*ActivateVMRequest) ProtoMessage() {}
 
 func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[66]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4401,7 +4597,7 @@ func (x *ActivateVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMRequest.ProtoReflect.Descriptor instead.
 func (*ActivateVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{66}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ActivateVMRequest) GetVm() string {
@@ -4438,7 +4634,7 @@ type ActivateVMResponse struct {
 
 func (x *ActivateVMResponse) Reset() {
 	*x = ActivateVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4450,7 +4646,7 @@ func (x *ActivateVMResponse) String() string {
 func (*ActivateVMResponse) ProtoMessage() {}
 
 func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[67]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4463,7 +4659,7 @@ func (x *ActivateVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateVMResponse.ProtoReflect.Descriptor instead.
 func (*ActivateVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{67}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ActivateVMResponse) GetEpoch() uint32 {
@@ -4511,7 +4707,7 @@ type DetachVMRequest struct {
 
 func (x *DetachVMRequest) Reset() {
 	*x = DetachVMRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4719,7 @@ func (x *DetachVMRequest) String() string {
 func (*DetachVMRequest) ProtoMessage() {}
 
 func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[68]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4732,7 @@ func (x *DetachVMRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMRequest.ProtoReflect.Descriptor instead.
 func (*DetachVMRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{68}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DetachVMRequest) GetVm() string {
@@ -4561,7 +4757,7 @@ type DetachVMResponse struct {
 
 func (x *DetachVMResponse) Reset() {
 	*x = DetachVMResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4573,7 +4769,7 @@ func (x *DetachVMResponse) String() string {
 func (*DetachVMResponse) ProtoMessage() {}
 
 func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[69]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4586,7 +4782,7 @@ func (x *DetachVMResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachVMResponse.ProtoReflect.Descriptor instead.
 func (*DetachVMResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{69}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
 }
 
 type VM struct {
@@ -4614,7 +4810,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4626,7 +4822,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[70]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4639,7 +4835,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{70}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *VM) GetVm() string {
@@ -4769,7 +4965,7 @@ type ListVMsRequest struct {
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4781,7 +4977,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[71]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4794,7 +4990,7 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{71}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
 }
 
 type ListVMsResponse struct {
@@ -4806,7 +5002,7 @@ type ListVMsResponse struct {
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4818,7 +5014,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[72]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4831,7 +5027,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{72}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListVMsResponse) GetVms() []*VM {
@@ -4862,7 +5058,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4874,7 +5070,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[73]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4887,7 +5083,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{73}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Rule) GetKind() string {
@@ -4990,7 +5186,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5002,7 +5198,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[74]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5015,7 +5211,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{74}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListRulesRequest) GetKind() string {
@@ -5034,7 +5230,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5242,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[75]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5255,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{75}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -5077,7 +5273,7 @@ type ListDropsRequest struct {
 
 func (x *ListDropsRequest) Reset() {
 	*x = ListDropsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5089,7 +5285,7 @@ func (x *ListDropsRequest) String() string {
 func (*ListDropsRequest) ProtoMessage() {}
 
 func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[76]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5102,7 +5298,7 @@ func (x *ListDropsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsRequest.ProtoReflect.Descriptor instead.
 func (*ListDropsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{76}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
 }
 
 type ListDropsResponse struct {
@@ -5114,7 +5310,7 @@ type ListDropsResponse struct {
 
 func (x *ListDropsResponse) Reset() {
 	*x = ListDropsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5126,7 +5322,7 @@ func (x *ListDropsResponse) String() string {
 func (*ListDropsResponse) ProtoMessage() {}
 
 func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[77]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5139,7 +5335,7 @@ func (x *ListDropsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDropsResponse.ProtoReflect.Descriptor instead.
 func (*ListDropsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{77}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListDropsResponse) GetDrops() map[string]uint64 {
@@ -5167,7 +5363,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5179,7 +5375,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[78]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5192,7 +5388,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{78}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Route) GetAddress() string {
@@ -5274,7 +5470,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5286,7 +5482,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[79]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5299,7 +5495,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{79}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListRoutesRequest) GetAddress() string {
@@ -5318,7 +5514,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5330,7 +5526,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[80]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5343,7 +5539,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{80}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -5366,7 +5562,7 @@ type GetRouteRequest struct {
 
 func (x *GetRouteRequest) Reset() {
 	*x = GetRouteRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5378,7 +5574,7 @@ func (x *GetRouteRequest) String() string {
 func (*GetRouteRequest) ProtoMessage() {}
 
 func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[81]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5391,7 +5587,7 @@ func (x *GetRouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteRequest.ProtoReflect.Descriptor instead.
 func (*GetRouteRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{81}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *GetRouteRequest) GetAddress() string {
@@ -5440,7 +5636,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5452,7 +5648,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[82]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5465,7 +5661,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{82}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *NextHop) GetGateway() string {
@@ -5504,7 +5700,7 @@ type KernelRoute struct {
 
 func (x *KernelRoute) Reset() {
 	*x = KernelRoute{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5516,7 +5712,7 @@ func (x *KernelRoute) String() string {
 func (*KernelRoute) ProtoMessage() {}
 
 func (x *KernelRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[83]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5529,7 +5725,7 @@ func (x *KernelRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KernelRoute.ProtoReflect.Descriptor instead.
 func (*KernelRoute) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{83}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *KernelRoute) GetPrefix() string {
@@ -5596,7 +5792,7 @@ type GetRouteResponse struct {
 
 func (x *GetRouteResponse) Reset() {
 	*x = GetRouteResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5608,7 +5804,7 @@ func (x *GetRouteResponse) String() string {
 func (*GetRouteResponse) ProtoMessage() {}
 
 func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[84]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5621,7 +5817,7 @@ func (x *GetRouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRouteResponse.ProtoReflect.Descriptor instead.
 func (*GetRouteResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{84}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *GetRouteResponse) GetInstalled() bool {
@@ -5681,7 +5877,7 @@ type GetUseRequest struct {
 
 func (x *GetUseRequest) Reset() {
 	*x = GetUseRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5693,7 +5889,7 @@ func (x *GetUseRequest) String() string {
 func (*GetUseRequest) ProtoMessage() {}
 
 func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[85]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5706,7 +5902,7 @@ func (x *GetUseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseRequest.ProtoReflect.Descriptor instead.
 func (*GetUseRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{85}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
 }
 
 type GetUseResponse struct {
@@ -5728,7 +5924,7 @@ type GetUseResponse struct {
 
 func (x *GetUseResponse) Reset() {
 	*x = GetUseResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5740,7 +5936,7 @@ func (x *GetUseResponse) String() string {
 func (*GetUseResponse) ProtoMessage() {}
 
 func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[86]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5753,7 +5949,7 @@ func (x *GetUseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUseResponse.ProtoReflect.Descriptor instead.
 func (*GetUseResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{86}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GetUseResponse) GetRoutes() uint32 {
@@ -5856,7 +6052,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5868,7 +6064,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[87]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5881,7 +6077,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{87}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *Session) GetPeer() string {
@@ -5997,7 +6193,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6009,7 +6205,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[88]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6022,7 +6218,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{88}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{91}
 }
 
 type ListSessionsResponse struct {
@@ -6036,7 +6232,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6048,7 +6244,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[89]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6061,7 +6257,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{89}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -6102,7 +6298,7 @@ type Exchanged struct {
 
 func (x *Exchanged) Reset() {
 	*x = Exchanged{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6114,7 +6310,7 @@ func (x *Exchanged) String() string {
 func (*Exchanged) ProtoMessage() {}
 
 func (x *Exchanged) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[90]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6127,7 +6323,7 @@ func (x *Exchanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exchanged.ProtoReflect.Descriptor instead.
 func (*Exchanged) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{90}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Exchanged) GetPrefix() string {
@@ -6204,7 +6400,7 @@ type ListExchangedRequest struct {
 
 func (x *ListExchangedRequest) Reset() {
 	*x = ListExchangedRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6216,7 +6412,7 @@ func (x *ListExchangedRequest) String() string {
 func (*ListExchangedRequest) ProtoMessage() {}
 
 func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[91]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6229,7 +6425,7 @@ func (x *ListExchangedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedRequest.ProtoReflect.Descriptor instead.
 func (*ListExchangedRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{91}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ListExchangedRequest) GetPeer() string {
@@ -6262,7 +6458,7 @@ type ListExchangedResponse struct {
 
 func (x *ListExchangedResponse) Reset() {
 	*x = ListExchangedResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6274,7 +6470,7 @@ func (x *ListExchangedResponse) String() string {
 func (*ListExchangedResponse) ProtoMessage() {}
 
 func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[92]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6287,7 +6483,7 @@ func (x *ListExchangedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExchangedResponse.ProtoReflect.Descriptor instead.
 func (*ListExchangedResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{92}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ListExchangedResponse) GetRoutes() []*Exchanged {
@@ -6309,7 +6505,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[93]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6321,7 +6517,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[93]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6334,7 +6530,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{93}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *Check) GetName() string {
@@ -6373,7 +6569,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[94]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6385,7 +6581,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[94]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6398,7 +6594,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{94}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{97}
 }
 
 type DoctorResponse struct {
@@ -6411,7 +6607,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[95]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6423,7 +6619,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dpmip_v1_dpmip_proto_msgTypes[95]
+	mi := &file_dpmip_v1_dpmip_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6436,7 +6632,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{95}
+	return file_dpmip_v1_dpmip_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -6457,13 +6653,18 @@ var File_dpmip_v1_dpmip_proto protoreflect.FileDescriptor
 
 const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\n" +
-	"\x14dpmip/v1/dpmip.proto\x12\bdpmip.v1\"\x80\x01\n" +
+	"\x14dpmip/v1/dpmip.proto\x12\bdpmip.v1\"\x8b\x02\n" +
 	"\x04Slot\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
 	"\acurrent\x18\x02 \x01(\bR\acurrent\x12\x12\n" +
 	"\x04home\x18\x03 \x01(\tR\x04home\x12\x1a\n" +
 	"\bdelivery\x18\x04 \x01(\tR\bdelivery\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\"\xc6\x01\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x1f\n" +
+	"\vfull_router\x18\x06 \x01(\tR\n" +
+	"fullRouter\x12\x1e\n" +
+	"\vgave_way_ns\x18\a \x01(\x03R\tgaveWayNs\x121\n" +
+	"\x12packets_per_second\x18\b \x01(\x01H\x00R\x10packetsPerSecond\x88\x01\x01B\x15\n" +
+	"\x13_packets_per_second\"\xc6\x01\n" +
 	"\x06Anchor\x12\x1e\n" +
 	"\n" +
 	"hypervisor\x18\x01 \x01(\tR\n" +
@@ -6527,7 +6728,7 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x06outbox\x18\v \x01(\rR\x06outbox\"\x18\n" +
 	"\x16ListHypervisorsRequest\"Q\n" +
 	"\x17ListHypervisorsResponse\x126\n" +
-	"\vhypervisors\x18\x01 \x03(\v2\x14.dpmip.v1.HypervisorR\vhypervisors\"\xaf\x02\n" +
+	"\vhypervisors\x18\x01 \x03(\v2\x14.dpmip.v1.HypervisorR\vhypervisors\"\xea\x02\n" +
 	"\x06Router\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1a\n" +
@@ -6539,7 +6740,11 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x06outbox\x18\b \x01(\rR\x06outbox\x12.\n" +
 	"\x06report\x18\t \x01(\v2\x16.dpmip.v1.RouterReportR\x06report\x12$\n" +
 	"\x0ereported_at_ns\x18\n" +
-	" \x01(\x03R\freportedAtNs\"\xee\x01\n" +
+	" \x01(\x03R\freportedAtNs\x12\x19\n" +
+	"\bgave_way\x18\v \x01(\rR\agaveWay\x12\x1e\n" +
+	"\n" +
+	"overbooked\x18\f \x01(\bR\n" +
+	"overbooked\"\xee\x01\n" +
 	"\fRouterReport\x12\x16\n" +
 	"\x06router\x18\x01 \x01(\tR\x06router\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12*\n" +
@@ -6775,7 +6980,18 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12.\n" +
 	"\x06report\x18\x03 \x01(\v2\x16.dpmip.v1.HolderReportR\x06report\"\x14\n" +
-	"\x12ReportMoveResponse\":\n" +
+	"\x12ReportMoveResponse\"l\n" +
+	"\rTrafficSample\x12\x0e\n" +
+	"\x02vm\x18\x01 \x01(\tR\x02vm\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
+	"\apackets\x18\x03 \x01(\x04R\apackets\x12\x17\n" +
+	"\aover_ns\x18\x04 \x01(\x03R\x06overNs\"i\n" +
+	"\x14ReportTrafficRequest\x12\x1e\n" +
+	"\n" +
+	"hypervisor\x18\x01 \x01(\tR\n" +
+	"hypervisor\x121\n" +
+	"\asamples\x18\x02 \x03(\v2\x17.dpmip.v1.TrafficSampleR\asamples\"\x17\n" +
+	"\x15ReportTrafficResponse\":\n" +
 	"\x12WatchProofsRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03can\x18\x02 \x03(\tR\x03can\"\x8e\x01\n" +
@@ -7002,13 +7218,14 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"GetReceipt\x12\x1b.dpmip.v1.GetReceiptRequest\x1a\x1c.dpmip.v1.GetReceiptResponse\x12_\n" +
 	"\x12AddEndpointFigures\x12#.dpmip.v1.AddEndpointFiguresRequest\x1a$.dpmip.v1.AddEndpointFiguresResponse\x12;\n" +
 	"\x06Reload\x12\x17.dpmip.v1.ReloadRequest\x1a\x18.dpmip.v1.ReloadResponse\x12;\n" +
-	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\xb7\x02\n" +
+	"\x06Doctor\x12\x17.dpmip.v1.DoctorRequest\x1a\x18.dpmip.v1.DoctorResponse2\x89\x03\n" +
 	"\rReportService\x12G\n" +
 	"\n" +
 	"ReportMove\x12\x1b.dpmip.v1.ReportMoveRequest\x1a\x1c.dpmip.v1.ReportMoveResponse\x12M\n" +
 	"\fReportRouter\x12\x1d.dpmip.v1.ReportRouterRequest\x1a\x1e.dpmip.v1.ReportRouterResponse\x12B\n" +
 	"\vWatchProofs\x12\x1c.dpmip.v1.WatchProofsRequest\x1a\x13.dpmip.v1.ProofTask0\x01\x12J\n" +
-	"\vReportProof\x12\x1c.dpmip.v1.ReportProofRequest\x1a\x1d.dpmip.v1.ReportProofResponse2\xac\x04\n" +
+	"\vReportProof\x12\x1c.dpmip.v1.ReportProofRequest\x1a\x1d.dpmip.v1.ReportProofResponse\x12P\n" +
+	"\rReportTraffic\x12\x1e.dpmip.v1.ReportTrafficRequest\x1a\x1f.dpmip.v1.ReportTrafficResponse2\xac\x04\n" +
 	"\fAgentService\x12A\n" +
 	"\bAttachVM\x12\x19.dpmip.v1.AttachVMRequest\x1a\x1a.dpmip.v1.AttachVMResponse\x12D\n" +
 	"\tReleaseVM\x12\x1a.dpmip.v1.ReleaseVMRequest\x1a\x1b.dpmip.v1.ReleaseVMResponse\x12G\n" +
@@ -7040,7 +7257,7 @@ func file_dpmip_v1_dpmip_proto_rawDescGZIP() []byte {
 	return file_dpmip_v1_dpmip_proto_rawDescData
 }
 
-var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
+var file_dpmip_v1_dpmip_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
 var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*Slot)(nil),                       // 0: dpmip.v1.Slot
 	(*Anchor)(nil),                     // 1: dpmip.v1.Anchor
@@ -7098,47 +7315,50 @@ var file_dpmip_v1_dpmip_proto_goTypes = []any{
 	(*AddEndpointFiguresResponse)(nil), // 53: dpmip.v1.AddEndpointFiguresResponse
 	(*ReportMoveRequest)(nil),          // 54: dpmip.v1.ReportMoveRequest
 	(*ReportMoveResponse)(nil),         // 55: dpmip.v1.ReportMoveResponse
-	(*WatchProofsRequest)(nil),         // 56: dpmip.v1.WatchProofsRequest
-	(*ProofTask)(nil),                  // 57: dpmip.v1.ProofTask
-	(*ReportProofRequest)(nil),         // 58: dpmip.v1.ReportProofRequest
-	(*ReportProofResponse)(nil),        // 59: dpmip.v1.ReportProofResponse
-	(*ReloadRequest)(nil),              // 60: dpmip.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 61: dpmip.v1.ReloadResponse
-	(*AttachVMRequest)(nil),            // 62: dpmip.v1.AttachVMRequest
-	(*AttachVMResponse)(nil),           // 63: dpmip.v1.AttachVMResponse
-	(*ReleaseVMRequest)(nil),           // 64: dpmip.v1.ReleaseVMRequest
-	(*ReleaseVMResponse)(nil),          // 65: dpmip.v1.ReleaseVMResponse
-	(*ActivateVMRequest)(nil),          // 66: dpmip.v1.ActivateVMRequest
-	(*ActivateVMResponse)(nil),         // 67: dpmip.v1.ActivateVMResponse
-	(*DetachVMRequest)(nil),            // 68: dpmip.v1.DetachVMRequest
-	(*DetachVMResponse)(nil),           // 69: dpmip.v1.DetachVMResponse
-	(*VM)(nil),                         // 70: dpmip.v1.VM
-	(*ListVMsRequest)(nil),             // 71: dpmip.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),            // 72: dpmip.v1.ListVMsResponse
-	(*Rule)(nil),                       // 73: dpmip.v1.Rule
-	(*ListRulesRequest)(nil),           // 74: dpmip.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),          // 75: dpmip.v1.ListRulesResponse
-	(*ListDropsRequest)(nil),           // 76: dpmip.v1.ListDropsRequest
-	(*ListDropsResponse)(nil),          // 77: dpmip.v1.ListDropsResponse
-	(*Route)(nil),                      // 78: dpmip.v1.Route
-	(*ListRoutesRequest)(nil),          // 79: dpmip.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),         // 80: dpmip.v1.ListRoutesResponse
-	(*GetRouteRequest)(nil),            // 81: dpmip.v1.GetRouteRequest
-	(*NextHop)(nil),                    // 82: dpmip.v1.NextHop
-	(*KernelRoute)(nil),                // 83: dpmip.v1.KernelRoute
-	(*GetRouteResponse)(nil),           // 84: dpmip.v1.GetRouteResponse
-	(*GetUseRequest)(nil),              // 85: dpmip.v1.GetUseRequest
-	(*GetUseResponse)(nil),             // 86: dpmip.v1.GetUseResponse
-	(*Session)(nil),                    // 87: dpmip.v1.Session
-	(*ListSessionsRequest)(nil),        // 88: dpmip.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),       // 89: dpmip.v1.ListSessionsResponse
-	(*Exchanged)(nil),                  // 90: dpmip.v1.Exchanged
-	(*ListExchangedRequest)(nil),       // 91: dpmip.v1.ListExchangedRequest
-	(*ListExchangedResponse)(nil),      // 92: dpmip.v1.ListExchangedResponse
-	(*Check)(nil),                      // 93: dpmip.v1.Check
-	(*DoctorRequest)(nil),              // 94: dpmip.v1.DoctorRequest
-	(*DoctorResponse)(nil),             // 95: dpmip.v1.DoctorResponse
-	nil,                                // 96: dpmip.v1.ListDropsResponse.DropsEntry
+	(*TrafficSample)(nil),              // 56: dpmip.v1.TrafficSample
+	(*ReportTrafficRequest)(nil),       // 57: dpmip.v1.ReportTrafficRequest
+	(*ReportTrafficResponse)(nil),      // 58: dpmip.v1.ReportTrafficResponse
+	(*WatchProofsRequest)(nil),         // 59: dpmip.v1.WatchProofsRequest
+	(*ProofTask)(nil),                  // 60: dpmip.v1.ProofTask
+	(*ReportProofRequest)(nil),         // 61: dpmip.v1.ReportProofRequest
+	(*ReportProofResponse)(nil),        // 62: dpmip.v1.ReportProofResponse
+	(*ReloadRequest)(nil),              // 63: dpmip.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 64: dpmip.v1.ReloadResponse
+	(*AttachVMRequest)(nil),            // 65: dpmip.v1.AttachVMRequest
+	(*AttachVMResponse)(nil),           // 66: dpmip.v1.AttachVMResponse
+	(*ReleaseVMRequest)(nil),           // 67: dpmip.v1.ReleaseVMRequest
+	(*ReleaseVMResponse)(nil),          // 68: dpmip.v1.ReleaseVMResponse
+	(*ActivateVMRequest)(nil),          // 69: dpmip.v1.ActivateVMRequest
+	(*ActivateVMResponse)(nil),         // 70: dpmip.v1.ActivateVMResponse
+	(*DetachVMRequest)(nil),            // 71: dpmip.v1.DetachVMRequest
+	(*DetachVMResponse)(nil),           // 72: dpmip.v1.DetachVMResponse
+	(*VM)(nil),                         // 73: dpmip.v1.VM
+	(*ListVMsRequest)(nil),             // 74: dpmip.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),            // 75: dpmip.v1.ListVMsResponse
+	(*Rule)(nil),                       // 76: dpmip.v1.Rule
+	(*ListRulesRequest)(nil),           // 77: dpmip.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),          // 78: dpmip.v1.ListRulesResponse
+	(*ListDropsRequest)(nil),           // 79: dpmip.v1.ListDropsRequest
+	(*ListDropsResponse)(nil),          // 80: dpmip.v1.ListDropsResponse
+	(*Route)(nil),                      // 81: dpmip.v1.Route
+	(*ListRoutesRequest)(nil),          // 82: dpmip.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),         // 83: dpmip.v1.ListRoutesResponse
+	(*GetRouteRequest)(nil),            // 84: dpmip.v1.GetRouteRequest
+	(*NextHop)(nil),                    // 85: dpmip.v1.NextHop
+	(*KernelRoute)(nil),                // 86: dpmip.v1.KernelRoute
+	(*GetRouteResponse)(nil),           // 87: dpmip.v1.GetRouteResponse
+	(*GetUseRequest)(nil),              // 88: dpmip.v1.GetUseRequest
+	(*GetUseResponse)(nil),             // 89: dpmip.v1.GetUseResponse
+	(*Session)(nil),                    // 90: dpmip.v1.Session
+	(*ListSessionsRequest)(nil),        // 91: dpmip.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 92: dpmip.v1.ListSessionsResponse
+	(*Exchanged)(nil),                  // 93: dpmip.v1.Exchanged
+	(*ListExchangedRequest)(nil),       // 94: dpmip.v1.ListExchangedRequest
+	(*ListExchangedResponse)(nil),      // 95: dpmip.v1.ListExchangedResponse
+	(*Check)(nil),                      // 96: dpmip.v1.Check
+	(*DoctorRequest)(nil),              // 97: dpmip.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 98: dpmip.v1.DoctorResponse
+	nil,                                // 99: dpmip.v1.ListDropsResponse.DropsEntry
 }
 var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	0,  // 0: dpmip.v1.Binding.addresses:type_name -> dpmip.v1.Slot
@@ -7148,12 +7368,12 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	3,  // 4: dpmip.v1.GetBindingResponse.binding:type_name -> dpmip.v1.Binding
 	8,  // 5: dpmip.v1.ListHypervisorsResponse.hypervisors:type_name -> dpmip.v1.Hypervisor
 	12, // 6: dpmip.v1.Router.report:type_name -> dpmip.v1.RouterReport
-	86, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
-	87, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
+	89, // 7: dpmip.v1.RouterReport.use:type_name -> dpmip.v1.GetUseResponse
+	90, // 8: dpmip.v1.RouterReport.sessions:type_name -> dpmip.v1.Session
 	13, // 9: dpmip.v1.RouterReport.routes:type_name -> dpmip.v1.RouteChanges
-	93, // 10: dpmip.v1.RouterReport.igp:type_name -> dpmip.v1.Check
-	78, // 11: dpmip.v1.RouteChanges.changed:type_name -> dpmip.v1.Route
-	78, // 12: dpmip.v1.HostRoute.route:type_name -> dpmip.v1.Route
+	96, // 10: dpmip.v1.RouterReport.igp:type_name -> dpmip.v1.Check
+	81, // 11: dpmip.v1.RouteChanges.changed:type_name -> dpmip.v1.Route
+	81, // 12: dpmip.v1.HostRoute.route:type_name -> dpmip.v1.Route
 	14, // 13: dpmip.v1.ListHostRoutesResponse.routes:type_name -> dpmip.v1.HostRoute
 	12, // 14: dpmip.v1.ReportRouterRequest.report:type_name -> dpmip.v1.RouterReport
 	11, // 15: dpmip.v1.ListRoutersResponse.routers:type_name -> dpmip.v1.Router
@@ -7177,95 +7397,98 @@ var file_dpmip_v1_dpmip_proto_depIdxs = []int32{
 	41, // 33: dpmip.v1.GetReceiptResponse.receipt:type_name -> dpmip.v1.Receipt
 	39, // 34: dpmip.v1.AddEndpointFiguresRequest.figures:type_name -> dpmip.v1.EndpointFigures
 	38, // 35: dpmip.v1.ReportMoveRequest.report:type_name -> dpmip.v1.HolderReport
-	70, // 36: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
-	24, // 37: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
-	24, // 38: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
-	70, // 39: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
-	73, // 40: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
-	96, // 41: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
-	78, // 42: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
-	82, // 43: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
-	83, // 44: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
-	87, // 45: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
-	90, // 46: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
-	93, // 47: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
-	4,  // 48: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
-	6,  // 49: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
-	9,  // 50: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
-	19, // 51: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
-	15, // 52: dpmip.v1.ManagementService.ListHostRoutes:input_type -> dpmip.v1.ListHostRoutesRequest
-	25, // 53: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
-	27, // 54: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
-	28, // 55: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
-	30, // 56: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
-	32, // 57: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
-	34, // 58: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
-	36, // 59: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
-	43, // 60: dpmip.v1.ManagementService.ListNames:input_type -> dpmip.v1.ListNamesRequest
-	48, // 61: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
-	50, // 62: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
-	52, // 63: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
-	60, // 64: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
-	94, // 65: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	54, // 66: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
-	17, // 67: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
-	56, // 68: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
-	58, // 69: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
-	62, // 70: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
-	64, // 71: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
-	66, // 72: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
-	68, // 73: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
-	71, // 74: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
-	74, // 75: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
-	76, // 76: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
-	94, // 77: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	79, // 78: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
-	81, // 79: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
-	85, // 80: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
-	88, // 81: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
-	91, // 82: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
-	94, // 83: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
-	5,  // 84: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
-	7,  // 85: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
-	10, // 86: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
-	20, // 87: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
-	16, // 88: dpmip.v1.ManagementService.ListHostRoutes:output_type -> dpmip.v1.ListHostRoutesResponse
-	26, // 89: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
-	22, // 90: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
-	29, // 91: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
-	31, // 92: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
-	33, // 93: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
-	35, // 94: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
-	37, // 95: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
-	44, // 96: dpmip.v1.ManagementService.ListNames:output_type -> dpmip.v1.ListNamesResponse
-	49, // 97: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
-	51, // 98: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
-	53, // 99: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
-	61, // 100: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
-	95, // 101: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	55, // 102: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
-	18, // 103: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
-	57, // 104: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
-	59, // 105: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
-	63, // 106: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
-	65, // 107: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
-	67, // 108: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
-	69, // 109: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
-	72, // 110: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
-	75, // 111: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
-	77, // 112: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
-	95, // 113: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	80, // 114: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
-	84, // 115: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
-	86, // 116: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
-	89, // 117: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
-	92, // 118: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
-	95, // 119: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
-	84, // [84:120] is the sub-list for method output_type
-	48, // [48:84] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	56, // 36: dpmip.v1.ReportTrafficRequest.samples:type_name -> dpmip.v1.TrafficSample
+	73, // 37: dpmip.v1.AttachVMResponse.vm:type_name -> dpmip.v1.VM
+	24, // 38: dpmip.v1.VM.deliveries:type_name -> dpmip.v1.Delivery
+	24, // 39: dpmip.v1.VM.redirects:type_name -> dpmip.v1.Delivery
+	73, // 40: dpmip.v1.ListVMsResponse.vms:type_name -> dpmip.v1.VM
+	76, // 41: dpmip.v1.ListRulesResponse.rules:type_name -> dpmip.v1.Rule
+	99, // 42: dpmip.v1.ListDropsResponse.drops:type_name -> dpmip.v1.ListDropsResponse.DropsEntry
+	81, // 43: dpmip.v1.ListRoutesResponse.routes:type_name -> dpmip.v1.Route
+	85, // 44: dpmip.v1.KernelRoute.next_hops:type_name -> dpmip.v1.NextHop
+	86, // 45: dpmip.v1.GetRouteResponse.route:type_name -> dpmip.v1.KernelRoute
+	90, // 46: dpmip.v1.ListSessionsResponse.sessions:type_name -> dpmip.v1.Session
+	93, // 47: dpmip.v1.ListExchangedResponse.routes:type_name -> dpmip.v1.Exchanged
+	96, // 48: dpmip.v1.DoctorResponse.checks:type_name -> dpmip.v1.Check
+	4,  // 49: dpmip.v1.ManagementService.ListBindings:input_type -> dpmip.v1.ListBindingsRequest
+	6,  // 50: dpmip.v1.ManagementService.GetBinding:input_type -> dpmip.v1.GetBindingRequest
+	9,  // 51: dpmip.v1.ManagementService.ListHypervisors:input_type -> dpmip.v1.ListHypervisorsRequest
+	19, // 52: dpmip.v1.ManagementService.ListRouters:input_type -> dpmip.v1.ListRoutersRequest
+	15, // 53: dpmip.v1.ManagementService.ListHostRoutes:input_type -> dpmip.v1.ListHostRoutesRequest
+	25, // 54: dpmip.v1.ManagementService.ListMoves:input_type -> dpmip.v1.ListMovesRequest
+	27, // 55: dpmip.v1.ManagementService.WatchMove:input_type -> dpmip.v1.WatchMoveRequest
+	28, // 56: dpmip.v1.ManagementService.PrepareMove:input_type -> dpmip.v1.PrepareMoveRequest
+	30, // 57: dpmip.v1.ManagementService.AbortMove:input_type -> dpmip.v1.AbortMoveRequest
+	32, // 58: dpmip.v1.ManagementService.SourceLost:input_type -> dpmip.v1.SourceLostRequest
+	34, // 59: dpmip.v1.ManagementService.EvacuateHypervisor:input_type -> dpmip.v1.EvacuateHypervisorRequest
+	36, // 60: dpmip.v1.ManagementService.RetireHypervisor:input_type -> dpmip.v1.RetireHypervisorRequest
+	43, // 61: dpmip.v1.ManagementService.ListNames:input_type -> dpmip.v1.ListNamesRequest
+	48, // 62: dpmip.v1.ManagementService.ListReceipts:input_type -> dpmip.v1.ListReceiptsRequest
+	50, // 63: dpmip.v1.ManagementService.GetReceipt:input_type -> dpmip.v1.GetReceiptRequest
+	52, // 64: dpmip.v1.ManagementService.AddEndpointFigures:input_type -> dpmip.v1.AddEndpointFiguresRequest
+	63, // 65: dpmip.v1.ManagementService.Reload:input_type -> dpmip.v1.ReloadRequest
+	97, // 66: dpmip.v1.ManagementService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	54, // 67: dpmip.v1.ReportService.ReportMove:input_type -> dpmip.v1.ReportMoveRequest
+	17, // 68: dpmip.v1.ReportService.ReportRouter:input_type -> dpmip.v1.ReportRouterRequest
+	59, // 69: dpmip.v1.ReportService.WatchProofs:input_type -> dpmip.v1.WatchProofsRequest
+	61, // 70: dpmip.v1.ReportService.ReportProof:input_type -> dpmip.v1.ReportProofRequest
+	57, // 71: dpmip.v1.ReportService.ReportTraffic:input_type -> dpmip.v1.ReportTrafficRequest
+	65, // 72: dpmip.v1.AgentService.AttachVM:input_type -> dpmip.v1.AttachVMRequest
+	67, // 73: dpmip.v1.AgentService.ReleaseVM:input_type -> dpmip.v1.ReleaseVMRequest
+	69, // 74: dpmip.v1.AgentService.ActivateVM:input_type -> dpmip.v1.ActivateVMRequest
+	71, // 75: dpmip.v1.AgentService.DetachVM:input_type -> dpmip.v1.DetachVMRequest
+	74, // 76: dpmip.v1.AgentService.ListVMs:input_type -> dpmip.v1.ListVMsRequest
+	77, // 77: dpmip.v1.AgentService.ListRules:input_type -> dpmip.v1.ListRulesRequest
+	79, // 78: dpmip.v1.AgentService.ListDrops:input_type -> dpmip.v1.ListDropsRequest
+	97, // 79: dpmip.v1.AgentService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	82, // 80: dpmip.v1.RouterService.ListRoutes:input_type -> dpmip.v1.ListRoutesRequest
+	84, // 81: dpmip.v1.RouterService.GetRoute:input_type -> dpmip.v1.GetRouteRequest
+	88, // 82: dpmip.v1.RouterService.GetUse:input_type -> dpmip.v1.GetUseRequest
+	91, // 83: dpmip.v1.RouterService.ListSessions:input_type -> dpmip.v1.ListSessionsRequest
+	94, // 84: dpmip.v1.RouterService.ListExchanged:input_type -> dpmip.v1.ListExchangedRequest
+	97, // 85: dpmip.v1.RouterService.Doctor:input_type -> dpmip.v1.DoctorRequest
+	5,  // 86: dpmip.v1.ManagementService.ListBindings:output_type -> dpmip.v1.ListBindingsResponse
+	7,  // 87: dpmip.v1.ManagementService.GetBinding:output_type -> dpmip.v1.GetBindingResponse
+	10, // 88: dpmip.v1.ManagementService.ListHypervisors:output_type -> dpmip.v1.ListHypervisorsResponse
+	20, // 89: dpmip.v1.ManagementService.ListRouters:output_type -> dpmip.v1.ListRoutersResponse
+	16, // 90: dpmip.v1.ManagementService.ListHostRoutes:output_type -> dpmip.v1.ListHostRoutesResponse
+	26, // 91: dpmip.v1.ManagementService.ListMoves:output_type -> dpmip.v1.ListMovesResponse
+	22, // 92: dpmip.v1.ManagementService.WatchMove:output_type -> dpmip.v1.Move
+	29, // 93: dpmip.v1.ManagementService.PrepareMove:output_type -> dpmip.v1.PrepareMoveResponse
+	31, // 94: dpmip.v1.ManagementService.AbortMove:output_type -> dpmip.v1.AbortMoveResponse
+	33, // 95: dpmip.v1.ManagementService.SourceLost:output_type -> dpmip.v1.SourceLostResponse
+	35, // 96: dpmip.v1.ManagementService.EvacuateHypervisor:output_type -> dpmip.v1.EvacuateHypervisorResponse
+	37, // 97: dpmip.v1.ManagementService.RetireHypervisor:output_type -> dpmip.v1.RetireHypervisorResponse
+	44, // 98: dpmip.v1.ManagementService.ListNames:output_type -> dpmip.v1.ListNamesResponse
+	49, // 99: dpmip.v1.ManagementService.ListReceipts:output_type -> dpmip.v1.ListReceiptsResponse
+	51, // 100: dpmip.v1.ManagementService.GetReceipt:output_type -> dpmip.v1.GetReceiptResponse
+	53, // 101: dpmip.v1.ManagementService.AddEndpointFigures:output_type -> dpmip.v1.AddEndpointFiguresResponse
+	64, // 102: dpmip.v1.ManagementService.Reload:output_type -> dpmip.v1.ReloadResponse
+	98, // 103: dpmip.v1.ManagementService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	55, // 104: dpmip.v1.ReportService.ReportMove:output_type -> dpmip.v1.ReportMoveResponse
+	18, // 105: dpmip.v1.ReportService.ReportRouter:output_type -> dpmip.v1.ReportRouterResponse
+	60, // 106: dpmip.v1.ReportService.WatchProofs:output_type -> dpmip.v1.ProofTask
+	62, // 107: dpmip.v1.ReportService.ReportProof:output_type -> dpmip.v1.ReportProofResponse
+	58, // 108: dpmip.v1.ReportService.ReportTraffic:output_type -> dpmip.v1.ReportTrafficResponse
+	66, // 109: dpmip.v1.AgentService.AttachVM:output_type -> dpmip.v1.AttachVMResponse
+	68, // 110: dpmip.v1.AgentService.ReleaseVM:output_type -> dpmip.v1.ReleaseVMResponse
+	70, // 111: dpmip.v1.AgentService.ActivateVM:output_type -> dpmip.v1.ActivateVMResponse
+	72, // 112: dpmip.v1.AgentService.DetachVM:output_type -> dpmip.v1.DetachVMResponse
+	75, // 113: dpmip.v1.AgentService.ListVMs:output_type -> dpmip.v1.ListVMsResponse
+	78, // 114: dpmip.v1.AgentService.ListRules:output_type -> dpmip.v1.ListRulesResponse
+	80, // 115: dpmip.v1.AgentService.ListDrops:output_type -> dpmip.v1.ListDropsResponse
+	98, // 116: dpmip.v1.AgentService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	83, // 117: dpmip.v1.RouterService.ListRoutes:output_type -> dpmip.v1.ListRoutesResponse
+	87, // 118: dpmip.v1.RouterService.GetRoute:output_type -> dpmip.v1.GetRouteResponse
+	89, // 119: dpmip.v1.RouterService.GetUse:output_type -> dpmip.v1.GetUseResponse
+	92, // 120: dpmip.v1.RouterService.ListSessions:output_type -> dpmip.v1.ListSessionsResponse
+	95, // 121: dpmip.v1.RouterService.ListExchanged:output_type -> dpmip.v1.ListExchangedResponse
+	98, // 122: dpmip.v1.RouterService.Doctor:output_type -> dpmip.v1.DoctorResponse
+	86, // [86:123] is the sub-list for method output_type
+	49, // [49:86] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_dpmip_v1_dpmip_proto_init() }
@@ -7273,6 +7496,7 @@ func file_dpmip_v1_dpmip_proto_init() {
 	if File_dpmip_v1_dpmip_proto != nil {
 		return
 	}
+	file_dpmip_v1_dpmip_proto_msgTypes[0].OneofWrappers = []any{}
 	file_dpmip_v1_dpmip_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7280,7 +7504,7 @@ func file_dpmip_v1_dpmip_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dpmip_v1_dpmip_proto_rawDesc), len(file_dpmip_v1_dpmip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   97,
+			NumMessages:   100,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

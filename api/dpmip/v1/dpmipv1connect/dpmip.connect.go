@@ -109,6 +109,9 @@ const (
 	// ReportServiceReportProofProcedure is the fully-qualified name of the ReportService's ReportProof
 	// RPC.
 	ReportServiceReportProofProcedure = "/dpmip.v1.ReportService/ReportProof"
+	// ReportServiceReportTrafficProcedure is the fully-qualified name of the ReportService's
+	// ReportTraffic RPC.
+	ReportServiceReportTrafficProcedure = "/dpmip.v1.ReportService/ReportTraffic"
 	// AgentServiceAttachVMProcedure is the fully-qualified name of the AgentService's AttachVM RPC.
 	AgentServiceAttachVMProcedure = "/dpmip.v1.AgentService/AttachVM"
 	// AgentServiceReleaseVMProcedure is the fully-qualified name of the AgentService's ReleaseVM RPC.
@@ -672,6 +675,8 @@ type ReportServiceClient interface {
 	// WatchProofs streams what a node is to prove, until it hangs up; a newer stream of the node ends the older.
 	WatchProofs(context.Context, *connect.Request[v1.WatchProofsRequest]) (*connect.ServerStreamForClient[v1.ProofTask], error)
 	ReportProof(context.Context, *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error)
+	// ReportTraffic gives the traffic of addresses that are not at home at the hypervisor. Nothing is reported of what is idle and was before.
+	ReportTraffic(context.Context, *connect.Request[v1.ReportTrafficRequest]) (*connect.Response[v1.ReportTrafficResponse], error)
 }
 
 // NewReportServiceClient constructs a client for the dpmip.v1.ReportService service. By default, it
@@ -709,15 +714,22 @@ func NewReportServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(reportServiceMethods.ByName("ReportProof")),
 			connect.WithClientOptions(opts...),
 		),
+		reportTraffic: connect.NewClient[v1.ReportTrafficRequest, v1.ReportTrafficResponse](
+			httpClient,
+			baseURL+ReportServiceReportTrafficProcedure,
+			connect.WithSchema(reportServiceMethods.ByName("ReportTraffic")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // reportServiceClient implements ReportServiceClient.
 type reportServiceClient struct {
-	reportMove   *connect.Client[v1.ReportMoveRequest, v1.ReportMoveResponse]
-	reportRouter *connect.Client[v1.ReportRouterRequest, v1.ReportRouterResponse]
-	watchProofs  *connect.Client[v1.WatchProofsRequest, v1.ProofTask]
-	reportProof  *connect.Client[v1.ReportProofRequest, v1.ReportProofResponse]
+	reportMove    *connect.Client[v1.ReportMoveRequest, v1.ReportMoveResponse]
+	reportRouter  *connect.Client[v1.ReportRouterRequest, v1.ReportRouterResponse]
+	watchProofs   *connect.Client[v1.WatchProofsRequest, v1.ProofTask]
+	reportProof   *connect.Client[v1.ReportProofRequest, v1.ReportProofResponse]
+	reportTraffic *connect.Client[v1.ReportTrafficRequest, v1.ReportTrafficResponse]
 }
 
 // ReportMove calls dpmip.v1.ReportService.ReportMove.
@@ -740,6 +752,11 @@ func (c *reportServiceClient) ReportProof(ctx context.Context, req *connect.Requ
 	return c.reportProof.CallUnary(ctx, req)
 }
 
+// ReportTraffic calls dpmip.v1.ReportService.ReportTraffic.
+func (c *reportServiceClient) ReportTraffic(ctx context.Context, req *connect.Request[v1.ReportTrafficRequest]) (*connect.Response[v1.ReportTrafficResponse], error) {
+	return c.reportTraffic.CallUnary(ctx, req)
+}
+
 // ReportServiceHandler is an implementation of the dpmip.v1.ReportService service.
 type ReportServiceHandler interface {
 	ReportMove(context.Context, *connect.Request[v1.ReportMoveRequest]) (*connect.Response[v1.ReportMoveResponse], error)
@@ -748,6 +765,8 @@ type ReportServiceHandler interface {
 	// WatchProofs streams what a node is to prove, until it hangs up; a newer stream of the node ends the older.
 	WatchProofs(context.Context, *connect.Request[v1.WatchProofsRequest], *connect.ServerStream[v1.ProofTask]) error
 	ReportProof(context.Context, *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error)
+	// ReportTraffic gives the traffic of addresses that are not at home at the hypervisor. Nothing is reported of what is idle and was before.
+	ReportTraffic(context.Context, *connect.Request[v1.ReportTrafficRequest]) (*connect.Response[v1.ReportTrafficResponse], error)
 }
 
 // NewReportServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -781,6 +800,12 @@ func NewReportServiceHandler(svc ReportServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(reportServiceMethods.ByName("ReportProof")),
 		connect.WithHandlerOptions(opts...),
 	)
+	reportServiceReportTrafficHandler := connect.NewUnaryHandler(
+		ReportServiceReportTrafficProcedure,
+		svc.ReportTraffic,
+		connect.WithSchema(reportServiceMethods.ByName("ReportTraffic")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/dpmip.v1.ReportService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReportServiceReportMoveProcedure:
@@ -791,6 +816,8 @@ func NewReportServiceHandler(svc ReportServiceHandler, opts ...connect.HandlerOp
 			reportServiceWatchProofsHandler.ServeHTTP(w, r)
 		case ReportServiceReportProofProcedure:
 			reportServiceReportProofHandler.ServeHTTP(w, r)
+		case ReportServiceReportTrafficProcedure:
+			reportServiceReportTrafficHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -814,6 +841,10 @@ func (UnimplementedReportServiceHandler) WatchProofs(context.Context, *connect.R
 
 func (UnimplementedReportServiceHandler) ReportProof(context.Context, *connect.Request[v1.ReportProofRequest]) (*connect.Response[v1.ReportProofResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.ReportProof is not implemented"))
+}
+
+func (UnimplementedReportServiceHandler) ReportTraffic(context.Context, *connect.Request[v1.ReportTrafficRequest]) (*connect.Response[v1.ReportTrafficResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("dpmip.v1.ReportService.ReportTraffic is not implemented"))
 }
 
 // AgentServiceClient is a client for the dpmip.v1.AgentService service.
