@@ -57,12 +57,7 @@ func (c *Core) saveSelf() {
 }
 
 func encode(kind store.Kind, key []byte, v any) store.Write {
-	b, err := json.Marshal(v)
-	if err != nil {
-		// Every record type marshals; only a programmer can break that.
-		panic(fmt.Sprintf("mgmt: record of kind %s: %v", kind, err))
-	}
-	return store.Write{Kind: kind, Key: key, Value: b}
+	return store.Write{Kind: kind, Key: key, Value: marshal(v)}
 }
 
 func bindingKey(vm mobility.VMID) []byte { return []byte(vm.String()) }

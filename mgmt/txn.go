@@ -12,26 +12,25 @@ import (
 type txn struct {
 	c        *Core
 	id       uint64
-	bindings map[mobility.VMID]*Binding // changed, not yet in the cache
-	moves    map[moveID]*Move           // likewise; nil = deleted
-	writes   []store.Write              // of other records
-	touched  []mobility.VMID            // whose messages are to be looked at afterwards
+	bindings edits            // changed, not yet in the cache
+	moves    map[moveID]*Move // likewise; nil = deleted
+	writes   []store.Write    // of other records
+	touched  []mobility.VMID  // whose messages are to be looked at afterwards
 
-	// The order in which things were changed first: a map's would make two runs
+	// The order in which moves were changed first: a map's would make two runs
 	// of one schedule differ.
-	bindingOrder []mobility.VMID
-	moveOrder    []moveID
+	moveOrder []moveID
 
 	then []func()      // when durable
 	fail []func(error) // when it never will be
-	undo []func()      // take the cache back; newest last
+	undo []func()      // take back what is no binding; newest last
 }
 
 // binding is the VM's record as this Step sees it, or nil. It must not be
 // changed; see edit.
 func (t *txn) binding(vm mobility.VMID) *Binding {
-	if b, ok := t.bindings[vm]; ok {
-		return b
+	if e := t.bindings.find(vm); e != nil {
+		return e.b
 	}
 	return t.c.bindings[vm]
 }
@@ -39,23 +38,20 @@ func (t *txn) binding(vm mobility.VMID) *Binding {
 // edit gives a record of the VM that may be changed until the Step ends; a new
 // one if there is none.
 func (t *txn) edit(vm mobility.VMID) *Binding {
-	b, ok := t.bindings[vm]
-	if b != nil {
-		return b
-	}
-	if !ok {
-		if t.bindings == nil {
-			t.bindings = map[mobility.VMID]*Binding{}
-		}
-		t.bindingOrder = append(t.bindingOrder, vm)
+	e := t.bindings.find(vm)
+	switch {
+	case e == nil:
+		e = t.bindings.add(vm, t.c.bindings[vm])
 		t.touch(vm)
+	case e.b != nil:
+		return e.b
 	}
-	b = &Binding{VM: vm}
-	if old := t.c.bindings[vm]; old != nil {
-		b = old.clone()
+	if e.old != nil {
+		e.b = e.old.clone()
+	} else {
+		e.b = &Binding{VM: vm}
 	}
-	t.bindings[vm] = b
-	return b
+	return e.b
 }
 
 func (t *txn) move(vm mobility.VMID, e mobility.Epoch) *Move {
@@ -102,7 +98,7 @@ func (t *txn) setMove(id moveID, m *Move) {
 // remove deletes the VM's record.
 func (t *txn) remove(vm mobility.VMID) {
 	t.edit(vm)
-	t.bindings[vm] = nil
+	t.bindings.find(vm).b = nil
 }
 
 // touch asks for the VM's owed messages to be looked at once this is durable.
@@ -119,19 +115,16 @@ const touchWindow = 8
 // flush puts the changes into the cache and asks for them to be made durable.
 func (t *txn) flush() {
 	c := t.c
-	for _, vm := range t.bindingOrder {
-		c.names(vm)
+	for i := range t.bindings.list {
+		c.names(t.bindings.list[i].vm)
 	}
-	for _, vm := range t.bindingOrder {
-		b := t.bindings[vm]
-		if b == nil {
-			t.writes = append(t.writes, store.Write{Kind: store.Bindings, Key: bindingKey(vm)})
+	for _, e := range t.bindings.list {
+		if e.b == nil {
+			t.writes = append(t.writes, store.Write{Kind: store.Bindings, Key: bindingKey(e.vm)})
 		} else {
-			t.writes = append(t.writes, encode(store.Bindings, bindingKey(vm), b))
+			t.writes = append(t.writes, encodeBinding(e.b))
 		}
-		old := c.bindings[vm]
-		c.setBinding(vm, b)
-		t.undo = append(t.undo, func() { c.setBinding(vm, old) })
+		c.setBinding(e.vm, e.b)
 	}
 	for _, id := range t.moveOrder {
 		t.flushMove(id, t.moves[id])
@@ -198,9 +191,7 @@ func (c *Core) commitFailed(from uint64, err error) {
 	for len(c.pending) > 0 && c.pending[len(c.pending)-1].id >= from {
 		t := c.pending[len(c.pending)-1]
 		c.pending = c.pending[:len(c.pending)-1]
-		for i := len(t.undo) - 1; i >= 0; i-- {
-			t.undo[i]()
-		}
+		t.takeBack()
 		for _, vm := range t.touched {
 			c.vol(vm).pending--
 			c.wakeAt(vm, c.stall)
@@ -208,6 +199,16 @@ func (c *Core) commitFailed(from uint64, err error) {
 		for _, f := range t.fail {
 			f(err)
 		}
+	}
+}
+
+// takeBack puts into the cache what was there before.
+func (t *txn) takeBack() {
+	for _, f := range slices.Backward(t.undo) {
+		f()
+	}
+	for _, e := range slices.Backward(t.bindings.list) {
+		t.c.setBinding(e.vm, e.old)
 	}
 }
 

@@ -58,7 +58,19 @@ func ParseMAC(s string) (MAC, error) {
 // IsZero reports whether the address is absent.
 func (m MAC) IsZero() bool { return m == MAC{} }
 
-func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+func (m MAC) String() string { return string(m.Append(nil)) }
+
+// Append appends the colon form.
+func (m MAC) Append(dst []byte) []byte {
+	const digits = "0123456789abcdef"
+	for i, b := range m {
+		if i > 0 {
+			dst = append(dst, ':')
+		}
+		dst = append(dst, digits[b>>4], digits[b&15])
+	}
+	return dst
+}
 
 // MarshalText gives the colon form.
 func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }

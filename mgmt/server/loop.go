@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dpmip/dpmip/mgmt"
@@ -32,7 +33,6 @@ const maxBatch = 4096
 type Loop struct {
 	core    *mgmt.Core
 	store   store.Store
-	send    Sender
 	log     *slog.Logger
 	metrics *Metrics
 	watch   watchers
@@ -44,7 +44,7 @@ type Loop struct {
 	stopped chan struct{}
 	first   []mgmt.Effect
 
-	sends   []registration.Send
+	out     outgoing
 	commits []mgmt.Commit // not handed to the writer yet
 	writing []mgmt.Commit // with the writer
 	asked   time.Time     // when writing was handed over
@@ -54,7 +54,7 @@ type Loop struct {
 
 // NewLoop makes the task that runs core; first is what mgmt.New wants done.
 func NewLoop(core *mgmt.Core, first []mgmt.Effect, s store.Store, send Sender, log *slog.Logger, m *Metrics) *Loop {
-	return &Loop{core: core, first: first, store: s, send: send, log: log, metrics: m, watch: watchers{}, provers: map[string]*proverStream{},
+	return &Loop{core: core, first: first, store: s, out: newOutgoing(send, log), log: log, metrics: m, watch: watchers{}, provers: map[string]*proverStream{},
 		work: make(chan func()), ready: make(chan struct{}), stopped: make(chan struct{}), done: map[mgmt.CommandID]func(mgmt.Done){}}
 }
 
@@ -66,16 +66,17 @@ func (l *Loop) Ready() <-chan struct{} { return l.ready }
 // Run owns the Core until ctx ends; what the writer has then is finished.
 func (l *Loop) Run(ctx context.Context) error {
 	batches, results := make(chan []store.Write, 1), make(chan error, 1)
-	writer := make(chan struct{})
-	go func() {
-		defer close(writer)
+	var aside sync.WaitGroup
+	aside.Go(func() {
 		for w := range batches {
 			results <- l.store.Apply(w)
 		}
-	}()
+	})
+	aside.Go(func() { l.out.run(ctx) })
 	defer func() {
 		close(batches)
-		<-writer
+		close(l.out.work)
+		aside.Wait()
 		close(l.stopped)
 	}()
 	timer := time.NewTimer(0)
@@ -90,6 +91,8 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		case f := <-l.work:
 			f()
+		case sent := <-l.out.done:
+			l.out.finished(sent)
 		case err := <-results:
 			l.written(ctx, batches, err)
 		case <-timer.C:
@@ -116,7 +119,7 @@ func (l *Loop) effects(effects []mgmt.Effect) {
 		case mgmt.Commit:
 			l.commits = append(l.commits, e)
 		case mgmt.Send:
-			l.sends = append(l.sends, e.Send)
+			l.out.next = append(l.out.next, e.Send)
 		case mgmt.Done:
 			if f := l.done[e.ID]; f != nil {
 				delete(l.done, e.ID)
@@ -161,12 +164,7 @@ func (l *Loop) note(n mgmt.Note) {
 // flush sends what is to be sent and, when the writer is free, gives it all that
 // has gathered meanwhile: the group commit.
 func (l *Loop) flush(ctx context.Context, batches chan<- []store.Write) {
-	if len(l.sends) > 0 {
-		if err := l.send.Send(ctx, l.sends); err != nil {
-			l.log.Debug("send", "err", err)
-		}
-		l.sends = l.sends[:0]
-	}
+	l.out.flush(ctx)
 	if len(l.writing) > 0 || len(l.commits) == 0 {
 		return
 	}
