@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,8 +17,8 @@ import (
 )
 
 // proved is a data centre whose proofs have a short deadline; torA and the spine
-// are observers.
-var proved = scenario.Settings{Policy: `proofs = { observers = ["torA", "spine"], deadline = "1s" }`}
+// are observers, and routed moves are rehearsed.
+var proved = scenario.Settings{Policy: `proofs = { observers = ["torA", "spine"], deadline = "1s", probes = ["2001:db8:fffe::/64", "10.254.0.0/24"] }`}
 
 // sourceFilter lets hvB send from its own IPv6 addresses only.
 const sourceFilter = `chain in { type filter hook prerouting priority raw; iifname "hvB" ip6 saddr 2001:db8:a:1::/64 drop; }`
@@ -61,6 +62,27 @@ func (m *move) hasProof(want string) {
 		}
 		return ""
 	})
+}
+
+// rehearsed checks that an observer has seen the move's probe address of a
+// family come and go.
+func (m *move) rehearsed(is4 bool, observer string) {
+	m.w.t.Helper()
+	var got []string
+	for _, p := range m.receipt().Move.Proofs {
+		if a, err := netip.ParseAddr(p.Address); err == nil && a.Is4() == is4 && p.From == observer && probeRange(a) {
+			got = append(got, p.Kind+" "+p.State)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"announced seen", "reached seen", "retracted seen"}; !slices.Equal(got, want) {
+		m.w.t.Errorf("of the probe address %s has %q, want %q", observer, got, want)
+	}
+}
+
+// probeRange reports whether an address lies in the ranges of proved.
+func probeRange(a netip.Addr) bool {
+	return netip.MustParsePrefix("2001:db8:fffe::/64").Contains(a) || netip.MustParsePrefix("10.254.0.0/24").Contains(a)
 }
 
 // notReady asks for the move, which a proof must stop, and checks that the VM
@@ -193,6 +215,7 @@ func TestProofsOfRoutes(t *testing.T) {
 			m.finish()
 			for _, x := range a.Both() {
 				for _, o := range []string{topology.ToRA, topology.Spine} {
+					m.rehearsed(x.Is4(), o)
 					m.hasProof(fmt.Sprintf("installed %s %s>hvB seen", x, o))
 					m.hasProof(fmt.Sprintf("served %s %s>hvB seen", x, o))
 				}
@@ -203,6 +226,22 @@ func TestProofsOfRoutes(t *testing.T) {
 			for _, x := range a.Both() {
 				back.hasProof(fmt.Sprintf("withdrawn %s torA>hvA seen", x))
 			}
+			f.whole()
+		}},
+		{"a router that would say installed and forward elsewhere", func(w *world) {
+			f := w.talk()
+			unbend := w.bend(topology.Spine, `chain through { type filter hook forward priority 0; iifname "torA" ip6 daddr 2001:db8:fffe::/64 drop; }`)
+			w.routed().notReady(f, "that torA reaches hvB at probe address 2001:db8:fffe:")
+			unbend()
+			w.routesTo("")
+			f.whole()
+		}},
+		{"a router that the destination's announcement does not reach", func(w *world) {
+			f := w.talk()
+			w.kill(topology.Spine)
+			w.routed().notReady(f, "spine has not confirmed probe address")
+			w.start(topology.Spine)
+			w.routesTo("")
 			f.whole()
 		}},
 		{"a router that says installed and forwards elsewhere", func(w *world) {
