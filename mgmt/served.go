@@ -62,7 +62,7 @@ func (c *Core) planRoutes(b *Binding, m *Move) {
 // outdated: an address that has no routes any more needs none proved; one that
 // is routed again needs not be gone.
 func (c *Core) outdated(b *Binding, p *Proof) bool {
-	return (p.Kind == ProofWithdrawn) == c.routed(b, p.Address) || c.inv.Routers[p.From] == nil
+	return (p.Kind == ProofWithdrawn) == c.routed(b, p.Address) || !c.inv.Observes(p.From)
 }
 
 func (b *Binding) hasRoute(a netip.Addr) bool {

@@ -1,6 +1,7 @@
 // Command dpmip-router gives a default router (ToR), spine or border router the
 // host routes of VMs that have moved: it answers the management node's
-// Requests and keeps the kernel's table true to them.
+// Requests and keeps the kernel's table true to them. "dpmip-router observe" says
+// for a router that is not told, as one with FRR alone, which host routes it has.
 package main
 
 import (
@@ -47,6 +48,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintln(stdout, buildinfo.Version())
 		return nil
 	}
+	if fs.Arg(0) == "observe" {
+		return runObserver(ctx, *path, *check, fs.Args()[1:], stdout, stderr)
+	}
 	cfg, err := strictconf.Load[config](*path)
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return printFRR(&cfg, *path, stdout)
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("%q: want no argument, or frr-config", fs.Arg(0))
+		return fmt.Errorf("%q: want no argument, frr-config or observe", fs.Arg(0))
 	}
 	if *check {
 		fmt.Fprintf(stdout, "%s: good: %d management node(s)\n", *path, len(cfg.Management))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/dpmip/dpmip/internal/probe"
 	"github.com/dpmip/dpmip/internal/prover"
 	"github.com/dpmip/dpmip/mgmtclient"
@@ -18,24 +20,22 @@ func newProver(d *daemon, c *mgmtclient.Client) (*prover.Prover, *probe.Socket, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return prover.New(prover.Config{Node: d.cfg.Report.Name, Management: c, Sender: s, Kernel: kernel{d}, Log: d.log}), s, nil
+	return prover.New(prover.Config{Node: d.cfg.Report.Name, Management: c, Sender: s, Kernel: kernel{d.journal, d.lookup}, Log: d.log}), s, nil
 }
 
 // kernel is the prover's view of the FIB.
-type kernel struct{ d *daemon }
+type kernel struct {
+	journal *fib.Journal
+	lookup  *netlink.Handle
+}
 
 // Await waits until a usable host route of the address is there, or is not,
 // whoever has installed it.
 func (k kernel) Await(ctx context.Context, a netip.Addr, installed bool) error {
-	q := &question{prefix: netip.PrefixFrom(a, a.BitLen())}
 	for {
-		changed := k.d.journal.Changed()
-		found, err := fib.Lookup(k.d.lookup, a)
-		if err != nil && !errors.Is(err, fib.ErrNoNextHop) {
+		changed := k.journal.Changed()
+		if there, err := k.has(a); err != nil || there == installed {
 			return err
-		}
-		if q.match(found) == installed {
-			return nil
 		}
 		select {
 		case <-changed:
@@ -43,4 +43,14 @@ func (k kernel) Await(ctx context.Context, a netip.Addr, installed bool) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// has reports whether it is there now.
+func (k kernel) has(a netip.Addr) (bool, error) {
+	q := &question{prefix: netip.PrefixFrom(a, a.BitLen())}
+	found, err := fib.Lookup(k.lookup, a)
+	if err != nil && !errors.Is(err, fib.ErrNoNextHop) {
+		return false, err
+	}
+	return q.match(found), nil
 }

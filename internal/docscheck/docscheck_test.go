@@ -20,6 +20,7 @@ func TestEveryKey(t *testing.T) {
 		{"mgmt.toml", "cmd/dpmip-mgmt", "config"},
 		{"inventory.toml", "mgmt/inventory", "file"},
 		{"router.toml", "cmd/dpmip-router", "config"},
+		{"observer.toml", "cmd/dpmip-router", "observerConfig"},
 	} {
 		t.Run(c.section, func(t *testing.T) {
 			keys := below(t, c.folder).keys(t, c.root)

@@ -28,7 +28,7 @@ type claim struct {
 
 func build(f *file, src *strictconf.Source) (*Inventory, error) {
 	b := builder{src: src, spis: map[uint32]string{}, owners: map[string]claimedName{}, inv: &Inventory{
-		Hypervisors: map[string]*Hypervisor{}, Routers: map[string]*Router{},
+		Hypervisors: map[string]*Hypervisor{}, Routers: map[string]*Router{}, Observers: map[string]*Observer{},
 		VMs: map[mobility.VMID]*VM{}, Sites: map[string]*Site{}, locators: map[netip.Addr]string{}, src: src, served: map[mobility.VMID]string{},
 	}}
 	if err := b.sites(f.Sites); err != nil {
@@ -43,6 +43,9 @@ func build(f *file, src *strictconf.Source) (*Inventory, error) {
 		if err := b.router(fmt.Sprintf("router[%d]", i), &f.Routers[i]); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.observers(f.Observers); err != nil {
+		return nil, err
 	}
 	for _, step := range []func(*file) error{b.references, b.vms, b.policy, b.times} {
 		if err := step(f); err != nil {
@@ -117,6 +120,20 @@ func (b *builder) router(at string, t *routerTable) error {
 		return err
 	}
 	b.inv.Routers[t.Name] = &Router{Name: t.Name, Role: t.Role, Locators: locators, Uplinks: t.Uplinks, Keys: keys}
+	return nil
+}
+
+func (b *builder) observers(tables []observerTable) error {
+	for i, t := range tables {
+		key := fmt.Sprintf("observer[%d].name", i)
+		switch {
+		case t.Name == "":
+			return b.src.Errorf(key, "is empty")
+		case b.inv.Known(t.Name):
+			return b.src.Errorf(key, "%q is used twice", t.Name)
+		}
+		b.inv.Observers[t.Name] = &Observer{t.Name}
+	}
 	return nil
 }
 

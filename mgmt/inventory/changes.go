@@ -12,6 +12,7 @@ func Changes(old, now *Inventory) []string {
 	var list []string
 	list = append(list, diff("hypervisor", old.Hypervisors, now.Hypervisors)...)
 	list = append(list, diff("router", old.Routers, now.Routers)...)
+	list = append(list, diff("observer", old.Observers, now.Observers)...)
 	list = append(list, diff("site", old.Sites, now.Sites)...)
 	for vm := range now.VMs {
 		switch {

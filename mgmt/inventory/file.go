@@ -10,6 +10,7 @@ import (
 type file struct {
 	Hypervisors []hypervisorTable `toml:"hypervisor"`
 	Routers     []routerTable     `toml:"router"`
+	Observers   []observerTable   `toml:"observer"`
 	Sites       []siteTable       `toml:"site"`
 	VMs         []vmTable         `toml:"vm"`
 	Policy      policyTable       `toml:"policy"`
@@ -38,6 +39,11 @@ type routerTable struct {
 	Locators []strictconf.Addr `toml:"locators,required"`
 	Uplinks  []string          `toml:"uplinks"`
 	Keys     []keyTable        `toml:"keys"`
+}
+
+// observerTable is a router that is not told of host routes.
+type observerTable struct {
+	Name string `toml:"name,required"`
 }
 
 type keyTable struct {

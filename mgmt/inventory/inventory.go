@@ -14,6 +14,7 @@ import (
 type Inventory struct {
 	Hypervisors map[string]*Hypervisor
 	Routers     map[string]*Router
+	Observers   map[string]*Observer
 	VMs         map[mobility.VMID]*VM
 	Sites       map[string]*Site
 	Policy      Policy
@@ -80,6 +81,21 @@ type Router struct {
 
 // Locator is where messages to the router go.
 func (r *Router) Locator() netip.Addr { return r.Locators[0] }
+
+// Observer is a router that gets no messages, and that proofs may ask which host
+// routes it has: it runs "dpmip-router observe".
+type Observer struct{ Name string }
+
+// Known reports whether something is called so that may be asked for proofs.
+func (i *Inventory) Known(name string) bool {
+	_, peer := i.Locator(name)
+	return peer || i.Observers[name] != nil
+}
+
+// Observes reports whether the name is that of something with host routes.
+func (i *Inventory) Observes(name string) bool {
+	return i.Routers[name] != nil || i.Observers[name] != nil
+}
 
 // Key is one security association with a peer: one secret, one SPI a direction.
 // Several may be live for a roll-over; the first is used to send.

@@ -42,7 +42,7 @@ type Proofs struct {
 	// ask where there are Probes.
 	Announced ProofPolicy
 	Probes    []netip.Prefix // what probe addresses are taken from, nobody's else
-	Observers []string       // routers that must reach the delivery addresses, and have the routes
+	Observers []string       // routers and observers that must reach the delivery addresses, and have the routes
 	Deadline  time.Duration  // default 5 s
 }
 
@@ -58,8 +58,8 @@ type proofTable struct {
 
 func (b *builder) proofs(t *proofTable) error {
 	for i, name := range t.Observers {
-		if b.inv.Routers[name] == nil {
-			return b.src.Errorf(fmt.Sprintf("policy.proofs.observers[%d]", i), "no router is called %q", name)
+		if !b.inv.Observes(name) {
+			return b.src.Errorf(fmt.Sprintf("policy.proofs.observers[%d]", i), "no router and no observer is called %q", name)
 		}
 	}
 	if t.Deadline < 0 {

@@ -42,7 +42,7 @@ func (l *Loop) openProver(ctx context.Context, node string, can []string) (*prov
 	s := &proverStream{node: node, tasks: make(chan mgmt.Task, proverBuffer)}
 	known := false
 	err := l.Do(ctx, func(c *mgmt.Core) {
-		if _, known = c.Inventory().Locator(node); !known {
+		if known = c.Inventory().Known(node); !known {
 			return
 		}
 		if old := l.provers[node]; old != nil {
@@ -52,7 +52,7 @@ func (l *Loop) openProver(ctx context.Context, node string, can []string) (*prov
 		l.step(mgmt.ProverUp{Node: node, Can: can})
 	})
 	if err == nil && !known {
-		err = fmt.Errorf("%w: no hypervisor or router is called %q", mgmt.ErrUnknown, node)
+		err = fmt.Errorf("%w: no hypervisor, router or observer is called %q", mgmt.ErrUnknown, node)
 	}
 	return s, err
 }
