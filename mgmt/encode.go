@@ -50,6 +50,8 @@ func (b *Binding) appendJSON(dst []byte) []byte {
 	dst = appendRare(dst, "deliveries", len(b.Deliveries), b.Deliveries)
 	dst = appendRare(dst, "anchors", len(b.Anchors), b.Anchors)
 	dst = appendRare(dst, "routes", len(b.Routes), b.Routes)
+	dst = appendRare(dst, "rehearsal", len(b.Rehearsal), b.Rehearsal)
+	dst = appendRare(dst, "yields", len(b.Yields), b.Yields)
 	dst = appendRare(dst, "quarantine", len(b.Quarantine), b.Quarantine)
 	if b.Open != 0 {
 		dst = appendNumber(dst, "open", uint64(b.Open))
