@@ -240,7 +240,7 @@ func (c *Core) mayProve(b *Binding, to string, o mobility.MoveOptions) error {
 	if policy.Routes != inventory.ProofRequire || o.Redirect != mobility.RedirectRouted {
 		return nil
 	}
-	for _, from := range policy.Observers {
+	for _, from := range policy.Everywhere() {
 		for _, a := range []TaskAction{TaskSend, TaskInstalled, TaskAbsent} {
 			if err := need(from, a); err != nil {
 				return err

@@ -31,13 +31,13 @@ func (c *Core) planRehearsal(m *Move) {
 	for _, old := range c.toAnnounce(m.Addrs, m.To) {
 		p, err := c.probeAddress(old.Is4())
 		if err != nil {
-			for _, o := range policy.Observers {
+			for _, o := range policy.Everywhere() {
 				c.listUnasked(m, Proof{Kind: ProofAnnounced, Address: old, From: o, To: m.To}, err.Error())
 			}
 			continue
 		}
 		asked := false
-		for _, o := range policy.Observers {
+		for _, o := range policy.Everywhere() {
 			for _, kind := range []ProofKind{ProofAnnounced, ProofReached} {
 				asked = c.askRehearsal(m, Proof{Kind: kind, Address: p, From: o, To: m.To}) || asked
 			}
@@ -217,7 +217,7 @@ func (c *Core) mayRehearse(b *Binding, to string, o mobility.MoveOptions) error 
 		if !slices.ContainsFunc(policy.Probes, func(p netip.Prefix) bool { return p.Addr().Is4() == a.Is4() }) {
 			return mobility.Refuse(mobility.StatusProhibited, "policy requires proofs of this move, and policy.proofs.probes names no range of the family of %s", a)
 		}
-		for _, from := range policy.Observers {
+		for _, from := range policy.Everywhere() {
 			for _, kind := range []ProofKind{ProofAnnounced, ProofReached, ProofRetracted} {
 				if why := c.whyNoRoute(&Proof{Kind: kind, Address: a, From: from, To: to}); why != "" {
 					return mobility.Refuse(mobility.StatusProhibited, "policy requires proofs of this move, and %s", why)

@@ -17,7 +17,7 @@ import (
 func (c *Core) proveRoutes(b *Binding) {
 	policy := &c.inv.Policy.Proofs
 	m := c.tx.move(b.VM, b.proving())
-	if m == nil || policy.Routes == inventory.ProofOff || len(policy.Observers) == 0 && !m.provingRoutes() {
+	if m == nil || policy.Routes == inventory.ProofOff || len(policy.Everywhere()) == 0 && !m.provingRoutes() {
 		return
 	}
 	m = c.tx.editMove(b.VM, b.proving())
@@ -47,7 +47,7 @@ func (c *Core) planRoutes(b *Binding, m *Move) {
 		}
 	}
 	for i := range b.Routes {
-		for _, o := range c.inv.Policy.Proofs.Observers {
+		for _, o := range c.inv.Policy.Proofs.Everywhere() {
 			r := &b.Routes[i]
 			if r.Withdraw {
 				plan(ProofWithdrawn, r.Addr, o)

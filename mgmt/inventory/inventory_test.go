@@ -219,6 +219,8 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 		"observer twice":           {`[[vm]]`, "[[observer]]\nname = \"far\"\n[[observer]]\nname = \"far\"\n[[vm]]", "i.toml:46: observer[1].name: \"far\" is used twice"},
 		"observer like a router":   {`[[vm]]`, "[[observer]]\nname = \"ta\"\n[[vm]]", "i.toml:44: observer[0].name: \"ta\" is used twice"},
 		"unknown observer":         {`tickets = false`, `proofs = { observers = ["far"] }`, "i.toml:37: policy.proofs.observers[0]: no router and no observer is called \"far\""},
+		"outside and inside":       {`tickets = false`, `proofs = { observers = ["ta"], outside = ["ta"] }`, "i.toml:37: policy.proofs.outside[0]: \"ta\" is one of the observers"},
+		"unknown outside":          {`tickets = false`, `proofs = { outside = ["far"] }`, "i.toml:37: policy.proofs.outside[0]: no router and no observer is called \"far\""},
 		"no policy of proofs":      {`tickets = false`, `proofs = { announced = "yes" }`, "\"yes\" is no policy of proofs"},
 		"nothing to announce":      {`tickets = false`, `proofs = { announced = "ask" }`, "i.toml:37: policy.proofs.announced: ask needs policy.proofs.probes"},
 		"few probe addresses":      {`tickets = false`, `proofs = { probes = ["2001:db8::/125"] }`, "i.toml:37: policy.proofs.probes[0]: 2001:db8::/125 is too narrow for the moves that are prepared at a time, want /124 or wider"},

@@ -43,8 +43,14 @@ type Proofs struct {
 	Announced ProofPolicy
 	Probes    []netip.Prefix // what probe addresses are taken from, nobody's else
 	Observers []string       // routers and observers that must reach the delivery addresses, and have the routes
-	Deadline  time.Duration  // default 5 s
+	// Outside are asked like the Observers, but not to reach the delivery addresses,
+	// which borders keep inside: BGP peers.
+	Outside  []string
+	Deadline time.Duration // default 5 s
 }
+
+// Everywhere lists those whose host routes matter.
+func (p *Proofs) Everywhere() []string { return slices.Concat(p.Observers, p.Outside) }
 
 type proofTable struct {
 	Delivery  ProofPolicy         `toml:"delivery"`
@@ -53,14 +59,16 @@ type proofTable struct {
 	Announced ProofPolicy         `toml:"announced"`
 	Probes    []strictconf.Prefix `toml:"probes"`
 	Observers []string            `toml:"observers"`
+	Outside   []string            `toml:"outside"`
 	Deadline  strictconf.Duration `toml:"deadline"`
 }
 
 func (b *builder) proofs(t *proofTable) error {
-	for i, name := range t.Observers {
-		if !b.inv.Observes(name) {
-			return b.src.Errorf(fmt.Sprintf("policy.proofs.observers[%d]", i), "no router and no observer is called %q", name)
-		}
+	if err := b.observing("observers", t.Observers, nil); err != nil {
+		return err
+	}
+	if err := b.observing("outside", t.Outside, t.Observers); err != nil {
+		return err
 	}
 	if t.Deadline < 0 {
 		return b.src.Errorf("policy.proofs.deadline", "%v is negative", t.Deadline.D())
@@ -75,8 +83,21 @@ func (b *builder) proofs(t *proofTable) error {
 	}
 	b.inv.Policy.Proofs = Proofs{
 		Delivery: orElse(t.Delivery, ProofAsk), Source: orElse(t.Source, ProofAsk),
-		Routes: orElse(t.Routes, ProofAsk), Observers: t.Observers, Deadline: orD(t.Deadline, 5*time.Second),
+		Routes: orElse(t.Routes, ProofAsk), Observers: t.Observers, Outside: t.Outside, Deadline: orD(t.Deadline, 5*time.Second),
 		Announced: announced, Probes: probes,
+	}
+	return nil
+}
+
+// observing checks a list of those who are asked; none may be in the other list.
+func (b *builder) observing(key string, list, other []string) error {
+	for i, name := range list {
+		switch at := fmt.Sprintf("policy.proofs.%s[%d]", key, i); {
+		case !b.inv.Observes(name):
+			return b.src.Errorf(at, "no router and no observer is called %q", name)
+		case slices.Contains(other, name):
+			return b.src.Errorf(at, "%q is one of the observers", name)
+		}
 	}
 	return nil
 }
