@@ -75,6 +75,7 @@ STEPS ?=
 testbed-arm64: ## the card's programs on arm64: unit tests emulated, then a card that boots, redirects and moves VMs; STEPS=REGEXP runs some
 	sh scripts/deps.sh testbed
 	sh scripts/kernel-arm64.sh
+	sh scripts/tc-arm64.sh
 	$(MAKE) --no-print-directory firmware
 	sh scripts/testbed-arm64.sh '$(STEPS)'
 

@@ -61,6 +61,12 @@ func hotMove(name string, more ...string) Step {
 	}
 }
 
+// filterRate measures flower filters against tc -batch in the guest.
+var filterRate = Step{
+	Name: "filters a second", Figures: "/tmp/filters.json", Time: 5 * time.Minute,
+	Command: []string{Payload + "/bin/dpmip-lab", "bench", "--quick", "--only", "filters", "--json", "/tmp/filters.json"},
+}
+
 // testbedSteps are what must pass in the guest.
 var testbedSteps = []Step{
 	suite("region reopened after kill", "nicmem.test", "Kill"),
@@ -71,6 +77,7 @@ var testbedSteps = []Step{
 	hotMove("hot move translated", "--redirect", "translated"),
 	hotMove("hot move routed", "--redirect", "routed"),
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
+	filterRate,
 	suite("haltest software behind a fast path", "software.test", "TestConformance/behind", "-test.parallel", "4"),
 	suite("a further chain decides", "software.test", "TestFurtherChain"),
 }
@@ -135,6 +142,7 @@ func TestTestbed(t *testing.T) {
 	b := newBench(t, steps)
 	b.folder("payload/bin", arm64(t, testbedPrograms...))
 	b.folder("payload/tests", crossTests(t, testbedTests...))
+	b.folder("", filepath.Join(out, "tc/root"))
 	carryOut(t, ctx, b, steps)
 }
 
