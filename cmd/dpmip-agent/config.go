@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dpmip/dpmip/agent"
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/hwabstraction/detect"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
@@ -73,6 +75,7 @@ type reportTable struct {
 type deviceTable struct {
 	Backend    string          `toml:"backend"` // auto, software, switchdev
 	Attach     string          `toml:"attach"`  // auto, tcx, cls_bpf
+	SkipHW     bool            `toml:"skip_hw"` // filters of switchdev stay in the kernel
 	Fabric     []string        `toml:"fabric,required"`
 	BPFDir     strictconf.Path `toml:"bpf_dir"`
 	MaxRules   int             `toml:"max_rules"`
@@ -227,8 +230,15 @@ func (c *config) checkManagement(src *strictconf.Source) error {
 }
 
 func (c *config) checkDevice(src *strictconf.Source) error {
+	d := &c.Device
 	switch {
-	case len(c.Device.Fabric) == 0:
+	case !slices.Contains([]string{"", detect.Auto, detect.Software, detect.Switchdev}, d.Backend):
+		return src.Errorf("device.backend", "%q is not known, want %s, %s or %s", d.Backend, detect.Auto, detect.Software, detect.Switchdev)
+	case d.SkipHW && d.Backend == detect.Software:
+		return src.Errorf("device.skip_hw", "is of the backend %s, and device.backend is %s", detect.Switchdev, detect.Software)
+	case d.Backend == detect.Switchdev && d.Attach == detect.AttachTCX:
+		return src.Errorf("device.attach", "%s comes before every filter of the backend %s: leave it away", detect.AttachTCX, detect.Switchdev)
+	case len(d.Fabric) == 0:
 		return src.Errorf("device.fabric", "is empty, want the ports towards the fabric")
 	case c.Region.Size < 1<<20:
 		return src.Errorf("region.size", "%d bytes, want at least %d", c.Region.Size, 1<<20)

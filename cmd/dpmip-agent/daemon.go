@@ -115,7 +115,7 @@ func (p *process) openHardware(ctx context.Context) (err error) {
 		return err
 	}
 	p.hardware, err = detect.Open(ctx, detect.Config{
-		Backend: d.Backend, Attach: d.Attach, BPFDir: p.cfg.bpfDir(), Fabric: d.Fabric, MaxRules: d.MaxRules, MaxFlows: d.MaxFlows,
+		Backend: d.Backend, Attach: d.Attach, SkipHW: d.SkipHW, BPFDir: p.cfg.bpfDir(), Fabric: d.Fabric, MaxRules: d.MaxRules, MaxFlows: d.MaxFlows,
 		GatewayMAC: d.GatewayMAC, Hold: p.cfg.hold(), Log: p.log,
 		Region: detect.RegionConfig{
 			Path: r.Path.String(), Size: r.Size, Journal: areaJournal,
@@ -205,7 +205,7 @@ var states = map[detect.State]string{detect.StateGood: "ok", detect.StateUnknown
 // machine is what the probes say of the machine now.
 func (p *process) machine() []daemon.Check {
 	var out []daemon.Check
-	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String(), Fabric: p.cfg.Device.Fabric}) {
+	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String(), Fabric: p.cfg.Device.Fabric, SkipHW: p.cfg.Device.SkipHW}) {
 		out = append(out, daemon.Check{Name: c.Name, State: states[c.State], Found: c.Found, Advice: c.Advice})
 	}
 	return out

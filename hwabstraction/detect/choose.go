@@ -31,16 +31,21 @@ type Choice struct {
 // Reason is all reasons in one line.
 func (c Choice) Reason() string { return strings.Join(c.Reasons, "; ") }
 
-// Choose picks the backend for a machine whose fabric ports are these. backend
-// and attach are what the configuration wants, Auto or "" for the best there is.
-// It wraps ErrNotSupported where what is wanted cannot be, or nothing can. It
-// is pure.
-func Choose(e Environment, fabric []string, backend, attach string) (Choice, error) {
-	if backend == Switchdev {
-		return refused("the switchdev backend is not part of this release")
-	}
-	if backend != "" && backend != Auto && backend != Software {
-		return refused(fmt.Sprintf("there is no backend %q", backend))
+// Want is what the configuration asks for.
+type Want struct {
+	Backend string   // Auto or "": the best there is
+	Attach  string   // AttachAuto or "": the best there is
+	Fabric  []string // ports towards the fabric
+	SkipHW  bool     // filters of the switchdev backend stay in the kernel: any port will do
+}
+
+// Choose picks the backend for a machine. It wraps ErrNotSupported where what is
+// wanted cannot be, or nothing can. It is pure.
+func Choose(e Environment, w Want) (Choice, error) {
+	switch w.Backend {
+	case "", Auto, Software, Switchdev:
+	default:
+		return refused(fmt.Sprintf("there is no backend %q", w.Backend))
 	}
 	for _, name := range []string{"CAP_NET_ADMIN", "CAP_SYS_ADMIN"} {
 		if f := e.Capabilities[name]; f.Answer == hwabstraction.No {
@@ -50,17 +55,34 @@ func Choose(e Environment, fabric []string, backend, attach string) (Choice, err
 	if f := e.Features[BPF]; f.Answer == hwabstraction.No {
 		return refused("the kernel has no tc programs: " + f.Reason)
 	}
-	way, why, err := e.attachment(attach)
+	if w.Backend != Software {
+		why, ok := e.fast(w)
+		switch {
+		case ok:
+			return Choice{Backend: Switchdev, Attach: AttachClsBPF, Reasons: why}, nil
+		case w.Backend == Switchdev:
+			return refused("switchdev was asked for: " + strings.Join(why, "; "))
+		}
+		c, err := e.software(w)
+		if err == nil {
+			c.Reasons = append(why, c.Reasons...)
+		}
+		return c, err
+	}
+	c, err := e.software(w)
+	if err == nil {
+		c.Reasons = append(c.Reasons, "software was asked for")
+	}
+	return c, err
+}
+
+// software is the choice of the software backend.
+func (e Environment) software(w Want) (Choice, error) {
+	way, why, err := e.attachment(w.Attach)
 	if err != nil {
 		return Choice{Reasons: []string{err.Error()}}, err
 	}
-	c := Choice{Backend: Software, Attach: way, Reasons: []string{why}}
-	if backend == Software {
-		c.Reasons = append(c.Reasons, "software was asked for")
-		return c, nil
-	}
-	c.Reasons = append(e.hardware(fabric), c.Reasons...)
-	return c, nil
+	return Choice{Backend: Software, Attach: way, Reasons: []string{why}}, nil
 }
 
 func refused(why string) (Choice, error) {
@@ -96,40 +118,4 @@ func (e Environment) attachment(want string) (way, why string, err error) {
 	}
 	_, err = refused("neither TCX nor cls_bpf: " + tcx.Reason + "; " + cls.Reason)
 	return "", "", err
-}
-
-// hardware says why no rule goes into hardware, port by port.
-func (e Environment) hardware(fabric []string) (why []string) {
-	for _, name := range fabric {
-		d, ok := e.netdev(name)
-		if !ok {
-			why = append(why, name+": no such port yet")
-			continue
-		}
-		why = append(why, name+": "+e.offload(d))
-	}
-	return why
-}
-
-// offload tells what a port's hardware could do and why it does not.
-func (e Environment) offload(d Netdev) string {
-	if d.Kind != "" {
-		return "a " + d.Kind + " has no hardware"
-	}
-	for _, s := range e.Eswitches {
-		if s.Device != d.Bus {
-			continue
-		}
-		switch s.Mode {
-		case "switchdev":
-			return fmt.Sprintf("%s (%s) is in switchdev mode, which this release cannot program: rules stay in software", s.Device, d.Driver)
-		case "legacy":
-			return fmt.Sprintf("%s (%s) is in legacy mode and has no representors: rules stay in software", s.Device, d.Driver)
-		}
-		return fmt.Sprintf("%s (%s) does not tell its e-switch mode", s.Device, d.Driver)
-	}
-	if d.Driver == "" {
-		return "the driver is not known"
-	}
-	return d.Driver + " has no e-switch that devlink knows"
 }

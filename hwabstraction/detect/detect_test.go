@@ -28,10 +28,13 @@ func recorded(t *testing.T, name string) Environment {
 	return e
 }
 
+const kernelOnly = "skip_hw: filters stay in the kernel, on any port"
+
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		machine, fabric, backend, attach string
+		skipHW                           bool
 		want                             Choice
 		refused                          bool
 	}{
@@ -45,7 +48,25 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			machine: "veth-tcx", fabric: "fab0", backend: Switchdev, refused: true,
-			want: Choice{Reasons: []string{"the switchdev backend is not part of this release"}},
+			want: Choice{Reasons: []string{"switchdev was asked for: fab0: a veth has no hardware"}},
+		},
+		{
+			machine: "veth-tcx", fabric: "fab0", skipHW: true,
+			want: Choice{Backend: Software, Attach: AttachTCX, Reasons: []string{
+				kernelOnly, "the kernel has no flower: flower with act_mirred: netlink receive: no such file or directory", "programs by TCX",
+			}},
+		},
+		{
+			machine: "debian-6.1", fabric: "ens3", backend: Switchdev, skipHW: true,
+			want: Choice{Backend: Switchdev, Attach: AttachClsBPF, Reasons: []string{kernelOnly}},
+		},
+		{
+			machine: "debian-6.1", fabric: "ens3", attach: AttachClsBPF, skipHW: true,
+			want: Choice{Backend: Switchdev, Attach: AttachClsBPF, Reasons: []string{kernelOnly}},
+		},
+		{
+			machine: "debian-6.1", fabric: "ens3", backend: "xdp", refused: true,
+			want: Choice{Reasons: []string{`there is no backend "xdp"`}},
 		},
 		{
 			machine: "veth-tcx", fabric: "fab9", attach: "xdp", refused: true,
@@ -75,9 +96,35 @@ func TestChoose(t *testing.T) {
 			}},
 		},
 		{
-			machine: "bluefield-switchdev", fabric: "p0",
+			machine: "bluefield-3", fabric: "p0",
+			want: Choice{Backend: Switchdev, Attach: AttachClsBPF, Reasons: []string{
+				"p0: uplink of 0000:03:00.0 (mlx5_core) in switchdev mode, 4 representors",
+			}},
+		},
+		{
+			machine: "bluefield-2", fabric: "p0", backend: Switchdev,
+			want: Choice{Backend: Switchdev, Attach: AttachClsBPF, Reasons: []string{
+				"p0: uplink of 0000:03:00.0 (mlx5_core) in switchdev mode, 2 representors, hw-tc-offload is off",
+			}},
+		},
+		{
+			machine: "bluefield-3", fabric: "p0", attach: AttachTCX,
 			want: Choice{Backend: Software, Attach: AttachTCX, Reasons: []string{
-				"p0: 0000:03:00.0 (mlx5_core) is in switchdev mode, which this release cannot program: rules stay in software",
+				"p0: uplink of 0000:03:00.0 (mlx5_core) in switchdev mode, 4 representors",
+				"TCX was asked for, and its programs come before every filter", "TCX was asked for",
+			}},
+		},
+		{
+			machine: "bluefield-3", fabric: "pf0hpf", backend: Switchdev, refused: true,
+			want: Choice{Reasons: []string{
+				`switchdev was asked for: pf0hpf: not an uplink of 0000:03:00.0 (mlx5e_rep): phys_port_name is "c1pf0", phys_switch_id "f4c7b50003a4ce08"`,
+			}},
+		},
+		{
+			machine: "bluefield-no-act-ct", fabric: "p0",
+			want: Choice{Backend: Software, Attach: AttachTCX, Reasons: []string{
+				"p0: uplink of 0000:03:00.0 (mlx5_core) in switchdev mode, 4 representors",
+				"the kernel has no act_ct: flower with act_ct: netlink receive: no such file or directory",
 				"programs by TCX",
 			}},
 		},
@@ -96,7 +143,7 @@ func TestChoose(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.machine+"/"+tt.backend+tt.attach, func(t *testing.T) {
 			t.Parallel()
-			got, err := Choose(recorded(t, tt.machine), []string{tt.fabric}, tt.backend, tt.attach)
+			got, err := Choose(recorded(t, tt.machine), Want{Backend: tt.backend, Attach: tt.attach, Fabric: []string{tt.fabric}, SkipHW: tt.skipHW})
 			if errors.Is(err, hwabstraction.ErrNotSupported) != tt.refused || (err != nil) != tt.refused {
 				t.Errorf("error %v, want one: %v", err, tt.refused)
 			}
@@ -124,7 +171,11 @@ func TestDiagnose(t *testing.T) {
 			"bpffs": StateUnknown,
 		}},
 		{"no-way-in", map[string]State{"attach": StateBad, "ifb": StateBad}},
-		{"bluefield-switchdev", map[string]State{}},
+		{"bluefield-3", map[string]State{"port function": StateWarning}},
+		{"bluefield-2", map[string]State{
+			CtLookup: StateWarning, "net.ipv6.conf.all.accept_untracked_na": StateUnknown, "hw-tc-offload": StateWarning,
+		}},
+		{"bluefield-no-act-ct", map[string]State{"port function": StateWarning, ActCt: StateWarning}},
 		{"bluefield-legacy", map[string]State{"eswitch": StateWarning}},
 	}
 	for _, tt := range tests {
@@ -176,6 +227,11 @@ func TestDiagnoseLimits(t *testing.T) {
 		{"loose everywhere", func(e *Environment) {
 			e.Fabric, e.Netdevs[1].RPFilter, e.Sysctls["net.ipv4.conf.all.rp_filter"] = []string{"fab0"}, "1", "2"
 		}, "fabric port", StateGood},
+		{"mid-stream flows are refused", func(e *Environment) { e.Sysctls["net.netfilter.nf_conntrack_tcp_loose"] = "0" }, "net.netfilter.nf_conntrack_tcp_loose", StateWarning},
+		{"mid-stream flows are refused to filters", func(e *Environment) {
+			e.SkipHW, e.Sysctls["net.netfilter.nf_conntrack_tcp_loose"] = true, "0"
+		}, "net.netfilter.nf_conntrack_tcp_loose", StateBad},
+		{"filters without flower", func(e *Environment) { e.SkipHW = true }, Flower, StateWarning},
 		{"no kfunc", func(e *Environment) { e.Features[CtLookup] = Finding{hwabstraction.No, "no BTF"} }, CtLookup, StateWarning},
 	}
 	for _, tt := range tests {

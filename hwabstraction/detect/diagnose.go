@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/dpmip/dpmip/hwabstraction"
@@ -38,6 +39,10 @@ type Check struct {
 // Diagnose tells what of a machine stands in the way of the agent, and what to
 // do about it. It is pure.
 func Diagnose(e Environment) []Check {
+	ct := StateWarning
+	if e.switching() { // filters ask conntrack which flows are established
+		ct = StateBad
+	}
 	checks := []Check{e.capability("CAP_NET_ADMIN", StateBad), e.capability("CAP_SYS_ADMIN", StateBad), e.capability("CAP_NET_RAW", StateBad)}
 	checks = append(checks,
 		e.feature(BPF, StateBad, "use a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF"),
@@ -50,13 +55,13 @@ func Diagnose(e Environment) []Check {
 		e.sysctl("net.ipv4.ip_forward", "1", StateBad, ""),
 		e.sysctl("net.ipv6.conf.all.forwarding", "1", StateBad, ""),
 		e.rpFilter(),
-		e.sysctl("net.netfilter.nf_conntrack_tcp_loose", "1", StateWarning, "connections that arrive with a VM would be invalid"),
-		e.sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1", StateWarning, "traffic of which the kernel sees one way only would be invalid"),
+		e.sysctl("net.netfilter.nf_conntrack_tcp_loose", "1", ct, "connections that arrive with a VM would be invalid"),
+		e.sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1", ct, "traffic of which the kernel sees one way only would be invalid"),
 		e.conntrackMax(),
 		e.sysctl("net.ipv4.conf.all.arp_accept", "1", StateWarning, "a VM that announces itself is not learned"),
 		e.untrackedNA(), e.clock(),
 	)
-	return append(append(checks, e.fabricPorts()...), e.eswitches()...)
+	return slices.Concat(checks, e.fabricPorts(), e.eswitches(), e.fastPath())
 }
 
 // check makes a Check of an answer: yes is good, no is as bad as bad.

@@ -18,7 +18,17 @@ const (
 	CtLookup  = "ct_lookup" // the kfunc bpf_skb_ct_lookup
 	NFTables  = "nf_tables"
 	Conntrack = "nf_conntrack"
+
+	Flower    = "flower"     // the classifier; the actions of its filters:
+	ActCt     = "act_ct"     // conntrack
+	ActPedit  = "act_pedit"  // rewriting
+	ActCsum   = "act_csum"   // checksums
+	ActMirred = "act_mirred" // out of a port
+	ActGact   = "act_gact"   // drop, and on to another chain
 )
+
+// fastPath are the features that the switchdev backend cannot be without.
+var fastPath = []string{Flower, ActCt, ActPedit, ActCsum, ActMirred, ActGact, ClsBPF}
 
 // Finding is the answer of one probe and how it was come by.
 type Finding struct {
@@ -62,6 +72,14 @@ type Netdev struct {
 	// Master is the bridge, bond or virtual switch that the port has been given to.
 	Master   string `json:"master,omitempty"`
 	RPFilter string `json:"rp_filter,omitempty"` // net.ipv4.conf.NAME.rp_filter
+
+	Index    int32  `json:"-"`
+	SwitchID string `json:"switch_id,omitempty"` // phys_switch_id: the e-switch that it is a port of
+	PortName string `json:"port_name,omitempty"` // phys_port_name, or made of what devlink tells; see Function
+	// State of the function behind it, as devlink tells: "active", "inactive".
+	State string `json:"state,omitempty"`
+	// Offload is ethtool's hw-tc-offload: "on", "off", "off [fixed]".
+	Offload string `json:"hw_tc_offload,omitempty"`
 }
 
 // Eswitch is an embedded switch that devlink knows.
@@ -85,7 +103,8 @@ type Environment struct {
 	Capabilities map[string]Finding `json:"capabilities"` // of this process, effective
 	Netdevs      []Netdev           `json:"netdevs,omitempty"`
 	Eswitches    []Eswitch          `json:"eswitches,omitempty"`
-	Fabric       []string           `json:"fabric,omitempty"` // ports that the agent was given
+	Fabric       []string           `json:"fabric,omitempty"`  // ports that the agent was given
+	SkipHW       bool               `json:"skip_hw,omitempty"` // filters shall stay in the kernel
 	Clock        *Clock             `json:"clock,omitempty"`
 	Sysctls      map[string]string  `json:"sysctls"` // those that matter; absent = the kernel has none
 	BPFDir       Mount              `json:"bpf_dir"`
@@ -95,12 +114,9 @@ type Environment struct {
 	HugeSize     int64              `json:"huge_size"` // bytes
 }
 
-// netdev finds a port by its name.
+// netdev finds a port of the agent's configuration: by what stands behind it,
+// else by its interface's name.
 func (e Environment) netdev(name string) (Netdev, bool) {
-	for _, d := range e.Netdevs {
-		if d.Name == name {
-			return d, true
-		}
-	}
-	return Netdev{}, false
+	d, ok, err := find(e.Netdevs, e.Fabric, name)
+	return d, ok && err == nil
 }

@@ -34,13 +34,14 @@ func probeKernel() map[string]Finding {
 		}
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			none := Finding{hwabstraction.Unknown, fmt.Sprintf("no namespace to try it in: %v", err)}
-			for _, name := range []string{TCX, ClsBPF, IFB, TBF, NFTables} {
+			for _, name := range []string{TCX, ClsBPF, IFB, TBF, NFTables, Flower, ActCt, ActPedit, ActCsum, ActMirred, ActGact} {
 				out[name] = none
 			}
 			return
 		}
 		out[TCX] = answer(probeTCX(prog, err))
 		probeLinks(prog, out)
+		probeFlower(out)
 		out[NFTables] = answer(probeNFTables())
 	}()
 	<-done

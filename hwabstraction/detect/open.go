@@ -18,7 +18,10 @@ type Config struct {
 	Attach  string // AttachAuto, AttachTCX, AttachClsBPF; "" = AttachAuto
 	NetNS   int    // descriptor of the network namespace; 0 or less = the process's own
 	BPFDir  string // for pins, one a node; mandatory
-	Fabric  []string
+	// Fabric names the ports towards the fabric, as ports of rules are named: by
+	// what stands behind them ("p0", "pf0vf3"), else by the interface's name.
+	Fabric []string
+	SkipHW bool // filters of the switchdev backend stay in the kernel
 	// MaxRules and MaxFlows are fixed by the first Open of a BPFDir.
 	MaxRules   int
 	MaxFlows   int
@@ -62,6 +65,7 @@ type Hardware struct {
 
 	region *nicmem.Region
 	source *flows.Source
+	names  *Resolver
 }
 
 // Area returns a named area of the region; its Close does nothing.
@@ -85,6 +89,9 @@ func (h *Hardware) Close() error {
 	if h.Device != nil {
 		errs = append(errs, h.Device.Close())
 	}
+	if h.names != nil {
+		errs = append(errs, h.names.Close())
+	}
 	if h.region != nil {
 		errs = append(errs, h.region.Close())
 	}
@@ -98,18 +105,18 @@ func Open(ctx context.Context, c Config) (*Hardware, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Hardware{Environment: Probe(ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path, Fabric: c.Fabric})}
+	h := &Hardware{Environment: Probe(ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path, Fabric: c.Fabric, SkipHW: c.SkipHW})}
 	if err := h.Environment.owned(); err != nil {
 		return nil, err
 	}
 	var err error
-	if h.Choice, err = Choose(h.Environment, c.Fabric, c.Backend, c.Attach); err != nil {
+	if h.Choice, err = Choose(h.Environment, Want{Backend: c.Backend, Attach: c.Attach, Fabric: c.Fabric, SkipHW: c.SkipHW}); err != nil {
 		return nil, err
 	}
-	h.Reason = h.Choice.Reason()
 	if err := h.open(ctx, c); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	h.Reason = h.Choice.Reason()
 	c.Log.Info("hardware opened", "backend", h.Choice.Backend, "attach", h.Choice.Attach, "reason", h.Reason)
 	return h, nil
 }
@@ -127,11 +134,19 @@ func (h *Hardware) open(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	device, err := openSoftware(c, h.Choice.Attach, journal)
+	if h.names, err = NewResolver(c.NetNS, c.Fabric); err != nil {
+		return err
+	}
+	device, err := h.openSoftware(c, journal)
 	if err != nil {
 		return err
 	}
 	h.Device = device
+	if h.Choice.Backend == Switchdev {
+		if err := h.openSwitchdev(c); err != nil {
+			return err
+		}
+	}
 	source, err := flows.Open(flows.Config{NetNS: c.NetNS, Zone: device.Zone})
 	if err != nil {
 		c.Log.Warn("flows cannot be read: new connections cannot be told from old ones", "err", err)
@@ -154,11 +169,16 @@ func (h *Hardware) openRegion(c RegionConfig) (err error) {
 	return nil
 }
 
-// openSoftware opens the software backend.
-func openSoftware(c Config, attach string, journal software.Journal) (*software.Device, error) {
+// openSoftware opens the software backend: by itself, or as the slow path behind
+// the switchdev backend.
+func (h *Hardware) openSoftware(c Config, journal software.Journal) (*software.Device, error) {
 	ways := map[string]software.Attach{AttachAuto: software.AttachAuto, AttachTCX: software.AttachTCX, AttachClsBPF: software.AttachClsBPF}
+	var place software.Place
+	if h.Choice.Backend == Switchdev {
+		place = software.Place{Priority: slowPriority, Chain: slowChain}
+	}
 	d, err := software.Open(software.Config{
-		NetNS: c.NetNS, BPFDir: c.BPFDir, Fabric: c.Fabric, Attach: ways[attach],
+		NetNS: c.NetNS, BPFDir: c.BPFDir, Fabric: c.Fabric, Resolve: h.names.Index, Attach: ways[h.Choice.Attach], Place: place,
 		MaxRules: c.MaxRules, MaxFlows: c.MaxFlows, GatewayMAC: c.GatewayMAC, Hold: c.Hold,
 		Journal: journal, Log: c.Log,
 	})

@@ -57,7 +57,7 @@ func (d Netdev) ovs() bool { return d.Master == "ovs-system" }
 func (e Environment) owned() error {
 	for _, name := range e.Fabric {
 		if d, _ := e.netdev(name); d.ovs() {
-			return fmt.Errorf("detect: %s is a port of Open vSwitch: %s%s", name, handOver, name)
+			return fmt.Errorf("detect: %s is a port of Open vSwitch: %s%s", name, handOver, d.Name)
 		}
 	}
 	return nil
@@ -70,19 +70,22 @@ func (e Environment) fabricPorts() (out []Check) {
 	for _, name := range e.Fabric {
 		c := Check{Name: "fabric port", State: StateGood, Found: name}
 		d, ok := e.netdev(name)
+		if ok && d.Name != name {
+			c.Found = d.Name + " is " + name
+		}
 		rp := max(e.Sysctls["net.ipv4.conf.all.rp_filter"], d.RPFilter)
 		switch {
 		case !ok:
 			c.State, c.Found, c.Advice = StateBad, name+" does not exist", "name the port in device.fabric, or bring it up before the agent"
 		case d.ovs():
-			c.State, c.Found = StateBad, name+" is a port of Open vSwitch"
-			c.Advice = handOver + name
+			c.State, c.Found = StateBad, d.Name+" is a port of Open vSwitch"
+			c.Advice = handOver + d.Name
 		case d.Master != "":
-			c.State, c.Found = StateWarning, name+" belongs to "+d.Master
-			c.Advice = "ip link set " + name + " nomaster, or name " + d.Master + " in device.fabric"
+			c.State, c.Found = StateWarning, d.Name+" belongs to "+d.Master
+			c.Advice = "ip link set " + d.Name + " nomaster, or name " + d.Master + " in device.fabric"
 		case rp == "1":
-			c.State, c.Found = StateBad, name+" has a strict reverse path filter"
-			c.Advice = "sysctl -w net.ipv4.conf." + name + ".rp_filter=2: it drops what comes for a VM by another way than back to its sender"
+			c.State, c.Found = StateBad, d.Name+" has a strict reverse path filter"
+			c.Advice = "sysctl -w net.ipv4.conf." + d.Name + ".rp_filter=2: it drops what comes for a VM by another way than back to its sender"
 		}
 		out = append(out, c)
 	}

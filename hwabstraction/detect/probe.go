@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	nlroute "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,7 @@ type ProbeConfig struct {
 	BPFDir string   // where programs would be pinned; "" = not looked at
 	Region string   // path of the region's file; "" = not looked at
 	Fabric []string // ports towards the fabric
+	SkipHW bool     // filters shall stay in the kernel
 }
 
 // Probe looks at the machine. What it cannot find out is Unknown, with the
@@ -33,7 +35,7 @@ type ProbeConfig struct {
 func Probe(c ProbeConfig) Environment {
 	e := Environment{
 		Features: map[string]Finding{}, Capabilities: capabilities(), Sysctls: map[string]string{},
-		BPFDir: mountOf(c.BPFDir), Memlock: memlock(), Fabric: c.Fabric, Clock: readClock(),
+		BPFDir: mountOf(c.BPFDir), Memlock: memlock(), Fabric: c.Fabric, SkipHW: c.SkipHW, Clock: readClock(),
 	}
 	if c.Region != "" {
 		e.RegionDir = mountOf(filepath.Dir(c.Region))
@@ -203,7 +205,7 @@ func (e *Environment) readPorts() {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
 	for _, l := range links {
-		d := Netdev{Name: l.Attrs().Name, MTU: l.Attrs().MTU}
+		d := Netdev{Name: l.Attrs().Name, MTU: l.Attrs().MTU, Index: int32(l.Attrs().Index)}
 		if kind := l.Type(); kind != "device" {
 			d.Kind = kind
 		}
@@ -217,6 +219,64 @@ func (e *Environment) readPorts() {
 		d.RPFilter = sysctlOf("net/ipv4/conf/" + d.Name + "/rp_filter")
 		e.Netdevs = append(e.Netdevs, d)
 	}
+	e.readSwitches(h)
+	e.readEswitches(h)
+}
+
+// readSwitches adds where ports sit on e-switches, and what these can do. What
+// the kernel does not tell stays empty.
+func (e *Environment) readSwitches(h *netlink.Handle) {
+	at := map[int32]*Netdev{}
+	for i := range e.Netdevs {
+		at[e.Netdevs[i].Index] = &e.Netdevs[i]
+	}
+	if conn, err := nlroute.Dial(unix.NETLINK_ROUTE, nil); err == nil {
+		links, _ := readLinks(conn, 0)
+		conn.Close()
+		for _, l := range links {
+			if d := at[l.Index]; d != nil {
+				d.SwitchID, d.PortName = l.SwitchID, l.PortName
+			}
+		}
+	}
+	ports, _ := askGeneric(h, "devlink", devlinkPortGet, nlroute.Dump, nil)
+	for _, attrs := range ports {
+		p, err := parseDevlinkPort(attrs)
+		if d := at[p.Index]; err == nil && d != nil {
+			d.State = p.State
+			if d.PortName == "" && p.Function.Kind != NoFunction {
+				d.PortName = p.Function.String()
+			}
+		}
+	}
+	e.readOffload(h)
+}
+
+// readOffload asks for hw-tc-offload where it matters: at the fabric and on
+// e-switches.
+func (e *Environment) readOffload(h *netlink.Handle) {
+	fabric := map[string]bool{}
+	for _, name := range e.Fabric {
+		if d, ok := e.netdev(name); ok {
+			fabric[d.Name] = true
+		}
+	}
+	for i := range e.Netdevs {
+		d := &e.Netdevs[i]
+		if d.SwitchID == "" && !fabric[d.Name] {
+			continue
+		}
+		answers, _ := askGeneric(h, "ethtool", ethtoolFeaturesGet, nlroute.Acknowledge, featuresRequest(d.Index))
+		for _, attrs := range answers {
+			if offload, err := parseFeatures(attrs); err == nil {
+				d.Offload = offload
+			}
+		}
+	}
+}
+
+// readEswitches asks devlink for modes.
+func (e *Environment) readEswitches(h *netlink.Handle) {
 	// A kernel without devlink has no e-switch to tell.
 	devices, _ := h.DevLinkGetDeviceList()
 	for _, d := range devices {

@@ -23,11 +23,15 @@ func (d *Device) linkPin(ifindex uint32) string {
 // that are open. A program of an earlier process is replaced in one step.
 func (d *Device) attachAll() error {
 	d.cleanLinks()
-	for _, name := range append([]string{loopBack}, d.cfg.Fabric...) {
-		ifindex, err := d.portIndex(name)
-		if err != nil {
-			return err
-		}
+	back, err := d.interfaceIndex(loopBack)
+	if err != nil {
+		return err
+	}
+	in := []uint32{back}
+	for _, l := range d.fabric {
+		in = append(in, uint32(l.Index))
+	}
+	for _, ifindex := range in {
 		if err := d.attach(ifindex, d.tables.FabricIn, "fabric_in"); err != nil {
 			return err
 		}

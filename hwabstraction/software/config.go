@@ -49,6 +49,10 @@ type Config struct {
 	BPFDir string
 	// Fabric names the ports towards the fabric.
 	Fabric []string
+	// Resolve gives the interface index of a port that configuration or a rule
+	// names; ErrPortGone where there is none. nil = by the interface's name. It
+	// must be safe for concurrent use.
+	Resolve func(port string) (int32, error)
 	Attach Attach
 	// Place is where cls_bpf filters sit; other than the default only with
 	// AttachClsBPF.

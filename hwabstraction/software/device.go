@@ -24,6 +24,7 @@ type Device struct {
 	ns      *namespace
 	tables  *tables
 	nl      *netlink.Handle
+	fabric  []*netlink.LinkAttrs // ports towards it, as they were at the start
 	rt      *rtConn
 	openRT  *rtConn // the opener's: it waits for no batch
 	packets int     // AF_PACKET socket
@@ -112,7 +113,7 @@ func Open(cfg Config) (*Device, error) {
 // then programs on ports.
 func (d *Device) open() error {
 	for _, step := range []func() error{
-		d.startRunners, d.dial, d.load, d.openPlumbing, d.adopt, d.openFirewall, d.attachAll, d.startTasks,
+		d.startRunners, d.dial, d.findFabric, d.load, d.openPlumbing, d.adopt, d.openFirewall, d.attachAll, d.startTasks,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -162,6 +163,22 @@ func (d *Device) dial() (err error) {
 	})
 	if err != nil {
 		return fmt.Errorf("software: multicast socket: %w", err)
+	}
+	return nil
+}
+
+// findFabric looks up the ports towards the fabric.
+func (d *Device) findFabric() error {
+	for _, name := range d.cfg.Fabric {
+		ifindex, err := d.portIndex(name)
+		if err != nil {
+			return fmt.Errorf("software: fabric port: %w", err)
+		}
+		l, err := d.nl.LinkByIndex(int(ifindex))
+		if err != nil {
+			return fmt.Errorf("%w: fabric port %s: %w", hwabstraction.ErrPortGone, name, err)
+		}
+		d.fabric = append(d.fabric, l.Attrs())
 	}
 	return nil
 }
@@ -270,9 +287,18 @@ func (d *Device) send(ifindex uint32, frame []byte) error {
 
 // portIndex resolves a port's name.
 func (d *Device) portIndex(port string) (uint32, error) {
-	l, err := d.nl.LinkByName(port)
+	if d.cfg.Resolve != nil {
+		i, err := d.cfg.Resolve(port)
+		return uint32(i), err
+	}
+	return d.interfaceIndex(port)
+}
+
+// interfaceIndex resolves the name of an interface.
+func (d *Device) interfaceIndex(name string) (uint32, error) {
+	l, err := d.nl.LinkByName(name)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %s: %w", hwabstraction.ErrPortGone, port, err)
+		return 0, fmt.Errorf("%w: %s: %w", hwabstraction.ErrPortGone, name, err)
 	}
 	return uint32(l.Attrs().Index), nil
 }

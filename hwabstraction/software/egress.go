@@ -112,7 +112,7 @@ func (d *Device) openPort(name string, ifindex uint32) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", hwabstraction.ErrPortGone, name, err)
 	}
-	if err := d.ns.do(func() error { return preparePort(name) }); err != nil {
+	if err := d.ns.do(func() error { return preparePort(l.Attrs().Name) }); err != nil {
 		return err
 	}
 	if mac := net.HardwareAddr(d.cfg.GatewayMAC[:]); l.Attrs().HardwareAddr.String() != mac.String() {

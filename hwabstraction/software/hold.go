@@ -282,7 +282,7 @@ func (d *Device) resumeReleases() {
 // decides them again there, restored, and what nothing claims goes the way that
 // the FIB has without us. Caller holds apply.
 func (d *Device) routeBack(g *group) error {
-	out, err := d.portIndex(loopOut)
+	out, err := d.interfaceIndex(loopOut)
 	if err != nil {
 		return err
 	}

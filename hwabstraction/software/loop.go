@@ -135,7 +135,7 @@ func (d *Device) ensureMTU(mtu int) error {
 	if n >= maxMTUs {
 		return fmt.Errorf("%w: more than %d path MTUs", hwabstraction.ErrTableFull, maxMTUs)
 	}
-	out, err := d.portIndex(loopOut)
+	out, err := d.interfaceIndex(loopOut)
 	if err != nil {
 		return err
 	}
@@ -159,12 +159,8 @@ func (d *Device) ensureMTU(mtu int) error {
 // ensureFabricMTUs covers the MTUs that routes have by themselves. The first
 // one also serves packets whose hop limit is used up, and rejected ones.
 func (d *Device) ensureFabricMTUs() error {
-	for _, name := range d.cfg.Fabric {
-		l, err := d.nl.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("%w: %s: %w", hwabstraction.ErrPortGone, name, err)
-		}
-		if err := d.ensureMTU(l.Attrs().MTU); err != nil {
+	for _, l := range d.fabric {
+		if err := d.ensureMTU(l.MTU); err != nil {
 			return err
 		}
 	}
@@ -206,10 +202,8 @@ func (d *Device) prepareStack() error {
 		"net/ipv4/icmp_ratelimit", "1",
 		"net/ipv6/icmp/ratelimit", "1",
 	}
-	for _, p := range d.cfg.Fabric {
-		if _, err := net.InterfaceByName(p); err != nil {
-			return fmt.Errorf("%w: fabric port %s", hwabstraction.ErrPortGone, p)
-		}
+	for _, l := range d.fabric {
+		p := l.Name
 		kv = append(kv,
 			filepath.Join("net/ipv4/conf", p, "rp_filter"), "0",
 			filepath.Join("net/ipv4/conf", p, "forwarding"), "1",

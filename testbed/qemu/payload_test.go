@@ -19,7 +19,14 @@ import (
 var testbedPrograms = []string{"../../cmd/dpmip-lab", "../../cmd/dpmip-mgmt", "../../cmd/dpmip-router"}
 
 // testbedTests are the packages whose tests run in the guest.
-var testbedTests = []string{"../../hwabstraction/software", "../../hwabstraction/nicmem", "../../agent/bul", "../../hwabstraction/switchdev/tc", "../faults"}
+var testbedTests = []string{
+	"../../agent/bul",
+	"../../hwabstraction/detect",
+	"../../hwabstraction/nicmem",
+	"../../hwabstraction/software",
+	"../../hwabstraction/switchdev/tc",
+	"../faults",
+}
 
 // crossTests builds test binaries for the guest and gives the folder they are in.
 func crossTests(t *testing.T, packages ...string) string {

@@ -72,6 +72,7 @@ var testbedSteps = []Step{
 	suite("region reopened after kill", "nicmem.test", "Kill"),
 	suite("BUL reopened after kill", "bul.test", "Kill"),
 	suite("filters in the kernel", "tc.test", "Kernel", "-flower"),
+	suite("what the card has", "detect.test", "TestProbe|TestOpen|TestResolver", "-card"),
 	suite("device killed while holding", "software.test", "Killed"),
 	suite("agent killed during a redirect", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8"),
 	hotMove("hot move translated", "--redirect", "translated"),
