@@ -53,7 +53,7 @@ func TestChoose(t *testing.T) {
 		{
 			machine: "veth-tcx", fabric: "fab0", skipHW: true,
 			want: Choice{Backend: Software, Attach: AttachTCX, Reasons: []string{
-				kernelOnly, "the kernel has no flower: flower with act_mirred: netlink receive: no such file or directory", "programs by TCX",
+				kernelOnly, "the kernel has no flower: flower with act_mirred: no such file or directory", "programs by TCX",
 			}},
 		},
 		{
@@ -124,7 +124,7 @@ func TestChoose(t *testing.T) {
 			machine: "bluefield-no-act-ct", fabric: "p0",
 			want: Choice{Backend: Software, Attach: AttachTCX, Reasons: []string{
 				"p0: uplink of 0000:03:00.0 (mlx5_core) in switchdev mode, 4 representors",
-				"the kernel has no act_ct: flower with act_ct: netlink receive: no such file or directory",
+				"the kernel has no act_ct: flower with act_ct: no such file or directory",
 				"programs by TCX",
 			}},
 		},

@@ -1,14 +1,14 @@
 package detect
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/tc"
 )
 
 // triedActions are what a filter is put with to find out about each action.
@@ -28,18 +28,16 @@ var triedActions = []struct {
 // probeFlower puts filters on the loopback of the thread's namespace, which has
 // a clsact already, and takes them away again.
 func probeFlower(out map[string]Finding) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	conn, err := tc.Dial(0)
 	if err != nil {
 		out[Flower] = answer(err)
-	} else {
-		defer conn.Close()
-		out[Flower] = Finding{hwabstraction.Unknown, "no action to try it with"}
-	}
-	for i, t := range triedActions {
-		if conn == nil {
+		for _, t := range triedActions {
 			out[t.feature] = out[Flower]
-			continue
 		}
+		return
+	}
+	defer conn.Close()
+	for i, t := range triedActions {
 		err := tryFilter(conn, uint16(i+1), t.feature, t.actions)
 		if out[t.feature] = answer(err); err == nil {
 			out[Flower] = Finding{hwabstraction.Yes, ""}
@@ -55,18 +53,15 @@ func probeFlower(out map[string]Finding) {
 }
 
 // tryFilter puts one filter of the kernel only and removes it.
-func tryFilter(conn *netlink.Conn, priority uint16, feature string, actions []flower.Action) error {
+func tryFilter(conn *tc.Conn, priority uint16, feature string, actions []flower.Action) error {
 	f := flower.Filter{Port: 1, Chain: 1, Priority: priority, Handle: 1, SkipHW: true, Actions: actions}
-	m, err := f.Add()
+	err := errors.Join(conn.Apply(context.Background(), []tc.Request{{Op: tc.Put, Filter: f}, {Op: tc.Delete, Filter: f}})...)
+	var refused *tc.Error
+	if errors.As(err, &refused) {
+		err = refused.Errno
+	}
 	if err != nil {
-		return err
-	}
-	if _, err := conn.Execute(m); err != nil {
 		return fmt.Errorf("flower with %s: %w", feature, err)
-	}
-	m.Header.Type, m.Header.Flags = unix.RTM_DELTFILTER, netlink.Request|netlink.Acknowledge
-	if _, err := conn.Execute(m); err != nil {
-		return fmt.Errorf("remove a filter of flower: %w", err)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ type Config struct {
 	// names; ErrPortGone where there is none. nil = by the interface's name. It
 	// must be safe for concurrent use.
 	Resolve func(port string) (int32, error)
-	Attach Attach
+	Attach  Attach
 	// Place is where cls_bpf filters sit; other than the default only with
 	// AttachClsBPF.
 	Place Place
