@@ -124,10 +124,11 @@ func (h header) hop() {
 
 // rewrite sets the destination and mends the checksums (RFC 1624).
 func (h *header) rewrite(to netip.Addr) {
-	field := h.b[24:40]
+	from, end := 24, 40
 	if h.is4 {
-		field = h.b[16:20]
+		from, end = 16, 20
 	}
+	field := h.b[from:end]
 	old := append([]byte(nil), field...)
 	copy(field, to.AsSlice())
 	h.dst = to

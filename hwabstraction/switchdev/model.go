@@ -124,3 +124,56 @@ func (m *model) disown(o owner, a netip.Addr) {
 	}
 	withdraw(m.owned, o, a)
 }
+
+// owns reports whether a delete under this stamp takes the rule: that of the
+// same owner, at or below the epoch.
+func owns(s hwabstraction.Stamp, r hwabstraction.Rule) bool {
+	have := r.Stamped()
+	return have.Owner == s.Owner && have.Epoch <= s.Epoch
+}
+
+// touched are the VMs whose filters depend on what stands at an address.
+func (m *model) touched(a netip.Addr, into map[owner]bool) {
+	at := func(a netip.Addr) {
+		s := m.spots[a]
+		if s == nil {
+			return
+		}
+		if s.deliver != nil {
+			into[s.deliver.Stamp.Owner] = true
+		}
+		if s.redirect != nil {
+			into[s.redirect.Stamp.Owner] = true
+		}
+	}
+	at(a)
+	for d := range m.restores[a] {
+		at(d)
+	}
+	if s := m.spots[a]; s != nil && s.deliver != nil {
+		for d := range m.restores[s.deliver.Restore] {
+			at(d)
+		}
+	}
+}
+
+// stamps are the groups that the filters of a VM depend on.
+func (m *model) stamps(o owner) []hwabstraction.Stamp {
+	seen := map[hwabstraction.Stamp]bool{}
+	var out []hwabstraction.Stamp
+	note := func(s hwabstraction.Stamp) {
+		if s.Owner == o && !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	for a := range m.owned[o] {
+		if s := m.spots[a]; s.deliver != nil {
+			note(s.deliver.Stamp)
+		}
+		if s := m.spots[a]; s.redirect != nil {
+			note(s.redirect.Stamp)
+		}
+	}
+	return out
+}

@@ -65,6 +65,7 @@ type scene struct {
 type wanted struct {
 	flower.Filter
 	count []hwabstraction.RuleID
+	found *flower.Status // what an earlier process has put; nil: this one has
 }
 
 // cookie tells our filters from others' and changes with what they count for.
@@ -78,6 +79,8 @@ func cookie(count []hwabstraction.RuleID) []byte {
 
 // magic begins the cookie of every filter of ours.
 const magic = "dpmip\x01"
+
+func ours(cookie []byte) bool { return len(cookie) == 16 && string(cookie[:len(magic)]) == magic }
 
 // plan collects the filters of one unit on one port.
 type plan struct {
@@ -94,7 +97,7 @@ func (p *plan) add(chain uint32, priority uint16, f flower.Filter, count ...hwab
 		f.Priority++
 	}
 	f.SkipHW, f.SkipSW, f.Cookie = p.skipHW, p.skipSW, cookie(count)
-	p.out = append(p.out, wanted{f, count})
+	p.out = append(p.out, wanted{Filter: f, count: count})
 }
 
 func slow() []flower.Action { return []flower.Action{flower.Goto{Chain: SlowChain}} }

@@ -16,6 +16,7 @@ const (
 	clsactHandle = 0xffff0000
 
 	tcaKind         = 1
+	tcaChain        = 11
 	tcaIngressBlock = 13
 )
 

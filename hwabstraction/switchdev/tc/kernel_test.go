@@ -180,6 +180,7 @@ func TestKernelGivesBack(t *testing.T) {
 		t.Fatal(errors.Join(errs...))
 	}
 	w.holds(t, want)
+	w.chains(t, want)
 	for i := range want { // in place of those that are there
 		want[i].Actions = []flower.Action{flower.Goto{Chain: 30}}
 	}
@@ -193,6 +194,21 @@ func TestKernelGivesBack(t *testing.T) {
 		}
 	}
 	w.holds(t, nil)
+}
+
+// chains reads chain by chain, and finds in each what belongs there.
+func (w *world) chains(t testing.TB, want []flower.Filter) {
+	t.Helper()
+	in := map[uint32]int{4711: 0}
+	for _, f := range want {
+		in[f.Chain]++
+	}
+	for chain, n := range in {
+		got, err := w.conn.ListChain(t.Context(), w.va, chain)
+		if err != nil || len(got) != n {
+			t.Errorf("chain %d: %d filters, %v; want %d", chain, len(got), err, n)
+		}
+	}
 }
 
 // holds compares what the port has with what it should have.

@@ -21,14 +21,27 @@ const tries = 8
 func (c *Conn) List(ctx context.Context, port int32) ([]flower.Status, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.list(ctx, port)
+	return c.list(ctx, port, nil)
 }
 
-func (c *Conn) list(ctx context.Context, port int32) ([]flower.Status, error) {
+// ListChain is List of one chain: the kernel leaves the others out.
+func (c *Conn) ListChain(ctx context.Context, port int32, chain uint32) ([]flower.Status, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list(ctx, port, &chain)
+}
+
+func (c *Conn) list(ctx context.Context, port int32, chain *uint32) ([]flower.Status, error) {
 	var found []flower.Status
 	err := c.again(ctx, func() error {
 		found = found[:0]
-		request := finish(tcmsg(head(unix.RTM_GETTFILTER, unix.NLM_F_DUMP), port, 0, flower.Ingress))
+		request := tcmsg(head(unix.RTM_GETTFILTER, unix.NLM_F_DUMP), port, 0, flower.Ingress)
+		if chain != nil {
+			request = binary.NativeEndian.AppendUint16(request, unix.SizeofNlAttr+4)
+			request = binary.NativeEndian.AppendUint16(request, tcaChain)
+			request = binary.NativeEndian.AppendUint32(request, *chain)
+		}
+		request = finish(request)
 		return c.query(request, func(m message) error {
 			if m.typ != unix.RTM_NEWTFILTER {
 				return nil

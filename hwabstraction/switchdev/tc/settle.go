@@ -59,7 +59,7 @@ type table struct {
 }
 
 func (c *Conn) read(ctx context.Context, port int32) table {
-	filters, err := c.list(ctx, port)
+	filters, err := c.list(ctx, port, nil)
 	return table{filters, err}
 }
 

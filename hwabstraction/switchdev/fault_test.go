@@ -1,0 +1,154 @@
+package switchdev
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
+)
+
+// TestPortGone: a port takes its filters with it, and comes back with another
+// index and none.
+func TestPortGone(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		st := stamp(1, 1)
+		b.put(delivery(old6, old6, st), hwabstraction.Egress{Stamp: st, Port: "vm0", Source: old6, MAC: vmMAC})
+		b.do(b.dev.Activate(st))
+		b.rest()
+		if len(b.table.find(egressChain, rulePriority)) == 0 || len(b.table.find(entryChain, entryPriority)) != 2 {
+			t.Fatalf("the filters to begin with: %v", b.table.all())
+		}
+		b.table.set(func() {
+			delete(b.table.ports, 7)
+			for at := range b.table.filters {
+				if at.port == 7 {
+					delete(b.table.filters, at)
+				}
+			}
+		})
+		b.kernel.set(func(k *fakeKernel) { delete(k.ports, "vm0") })
+		b.pass(lookEvery)
+		if n := len(b.table.all()); n != 0 {
+			t.Errorf("%d filters send to a port that is gone, or stand on it", n)
+		}
+		b.kernel.set(func(k *fakeKernel) { k.ports["vm0"] = ways.Port{Index: 8, MAC: [6]byte{2, 5: 7}, MTU: 1500} })
+		b.pass(lookEvery)
+		for at := range b.table.all() {
+			if at.port == 7 {
+				t.Errorf("a filter on the old port: %+v", at)
+			}
+		}
+		if len(b.table.find(egressChain, rulePriority)) == 0 || len(b.table.find(entryChain, entryPriority)) != 2 {
+			t.Errorf("the filters after the port came back: %v", b.table.all())
+		}
+	})
+}
+
+// TestUplinkVanishesInSwitch: that a port has gone is no reason not to switch.
+func TestUplinkVanishesInSwitch(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		here, away := stamp(1, 1), stamp(1, 2)
+		b.put(delivery(old6, old6, here), redirection(old6, there6, away, 0))
+		b.do(b.dev.Activate(here))
+		b.rest()
+		b.table.set(func() { clear(b.table.ports); clear(b.table.filters) })
+		b.do(b.dev.Arm(away))
+		b.expect(b.read(), "slow: arm")
+		r, err := b.dev.Report(t.Context())
+		b.do(err)
+		if r.PortsGone == 0 {
+			t.Errorf("nobody has noticed: %+v", r)
+		}
+	})
+}
+
+// TestAudit: what somebody deletes or changes is put back; ours that nobody owns
+// goes; others' filters stay.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		st := stamp(1, 1)
+		b.put(delivery(old6, old6, st), hwabstraction.Egress{Stamp: st, Port: "vm0", Source: old6, MAC: vmMAC})
+		b.do(b.dev.Activate(st))
+		b.rest()
+		before := b.table.all()
+		stray := gate(1, 4711, rung{skipHW: true})
+		foreign := flower.Status{Kind: "flower", Filter: flower.Filter{Port: 1, Priority: 3, Handle: 5, Actions: []flower.Action{flower.Drop{}}}}
+		b.table.change(func(filters map[place]flower.Status) {
+			n := 0
+			for at, s := range filters {
+				switch n++; n {
+				case 1, 2, 3:
+					delete(filters, at)
+				case 4, 5:
+					s.Actions = []flower.Action{flower.Drop{}}
+					filters[at] = s
+				}
+			}
+			filters[placeOf(stray.Filter)] = flower.Status{Filter: stray.Filter, Kind: "flower"}
+			filters[placeOf(foreign.Filter)] = foreign
+		})
+		b.pass(2 * DefaultAudit)
+		after := b.table.all()
+		if _, ok := after[placeOf(foreign.Filter)]; !ok {
+			t.Error("a foreign filter was removed")
+		}
+		delete(after, placeOf(foreign.Filter))
+		if diff := cmp.Diff(before, after, byValue); diff != "" {
+			t.Errorf("filters after the audit (-before +after):\n%s", diff)
+		}
+		r, err := b.dev.Report(t.Context())
+		b.do(err)
+		if r.Healed != 5 || r.Strays != 1 || r.Audits == 0 {
+			t.Errorf("5 were spoilt, 1 was astray: %+v", r.Figures)
+		}
+	})
+}
+
+var byValue = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.AllowUnexported(place{}),
+}
+
+// TestRestartAdopts: a new process finds the filters and touches none.
+func TestRestartAdopts(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		here, away, other := stamp(1, 1), stamp(2, 2), stamp(3, 1)
+		b.put(holding(delivery(here6, old6, here)), delivery(old6, old6, here), redirection(old4, there4, away, hwabstraction.NewDrop),
+			hwabstraction.Egress{Stamp: here, Port: "vm0", Source: old6, MAC: vmMAC}, delivery(ip("10.1.0.9"), ip("10.1.0.9"), other))
+		b.do(b.dev.Activate(here))
+		b.do(b.dev.Activate(other))
+		b.do(b.dev.Arm(away))
+		b.pass(2 * DefaultQuiet)
+		before := b.table.all()
+		b.dev.Halt()
+		b.open()
+		b.pass(3 * DefaultAudit)
+		if diff := cmp.Diff(before, b.table.all(), byValue); diff != "" {
+			t.Errorf("filters (-before +after the restart):\n%s", diff)
+		}
+		r, err := b.dev.Report(t.Context())
+		b.do(err)
+		if int(r.Adopted) != len(before) || r.Healed+r.Strays > 0 {
+			t.Errorf("%d filters were there: %+v", len(before), r.Figures)
+		}
+		b.dev.Halt()
+		b.dev.Apply(t.Context(), nil)
+		for _, res := range b.chaos.Apply(t.Context(), []hwabstraction.Change{hwabstraction.Remove(hwabstraction.DeliverID(ip("10.1.0.9")), other)}) {
+			b.do(res.Err)
+		}
+		b.open() // of a VM that is gone filters are left
+		b.pass(2 * DefaultAudit)
+		if n := len(b.table.find(entryChain, entryPriority+1)); n != 0 {
+			t.Errorf("%d entries of a VM that is gone", n)
+		}
+	})
+}

@@ -1,0 +1,231 @@
+package switchdev
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
+)
+
+// Polls of the slow path begin at firstPoll and double up to lastPoll. The
+// kernel is looked at again at most once in lookEvery.
+const (
+	firstPoll = time.Millisecond
+	lastPoll  = time.Second
+	lookEvery = 200 * time.Millisecond
+)
+
+// run is the loop: it plans units that have changed, asks the slow path again
+// where it was not ready, follows the kernel, and audits.
+func (d *Device) run(ctx context.Context) {
+	defer close(d.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	audit := time.Now().Add(d.cfg.Audit)
+	var looked time.Time
+	changed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.cfg.Kernel.Changed():
+			changed = true
+		case <-d.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		if changed && now.Sub(looked) >= lookEvery {
+			changed, looked = false, now
+			d.lookAgain()
+		}
+		if !now.Before(audit) {
+			d.audit(ctx)
+			audit = time.Now().Add(d.cfg.Audit)
+		}
+		d.work(ctx)
+		next := d.next(audit)
+		if changed && looked.Add(lookEvery).Before(next) {
+			next = looked.Add(lookEvery)
+		}
+		timer.Reset(time.Until(next))
+	}
+}
+
+// work plans every unit that is due. The lock is let go between two.
+func (d *Device) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		u := d.due(time.Now())
+		if u == nil {
+			close(d.rested)
+			d.rested = make(chan struct{})
+			d.mu.Unlock()
+			return
+		}
+		d.plan(ctx, u)
+		d.mu.Unlock()
+	}
+}
+
+// Settle returns when filters are as the present rules and switches ask for, ends
+// of holds included; a redirect that still waits for its first packet is none of
+// its business. It is for whoever measures or tests.
+func (d *Device) Settle(ctx context.Context) error {
+	asked := false
+	for {
+		d.mu.Lock()
+		if !asked {
+			for k := range d.polls {
+				d.dirty[k] = true
+			}
+			asked = true
+		}
+		calm := d.closed || len(d.dirty) == 0
+		for _, u := range d.units {
+			calm = calm && !u.holding
+		}
+		rested := d.rested
+		d.mu.Unlock()
+		if calm {
+			return nil
+		}
+		d.rouse()
+		select {
+		case <-rested:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// due takes a unit whose turn it is.
+func (d *Device) due(now time.Time) *unit {
+	for k := range d.dirty {
+		delete(d.dirty, k)
+		if u := d.units[k]; u != nil && u.switching == 0 {
+			return u
+		}
+	}
+	for k, at := range d.polls {
+		if at.After(now) {
+			continue
+		}
+		delete(d.polls, k)
+		if u := d.units[k]; u != nil && u.switching == 0 {
+			return u
+		}
+	}
+	return nil
+}
+
+// plan brings a unit up to date and notes when to look at it again.
+func (d *Device) plan(ctx context.Context, u *unit) {
+	now := time.Now()
+	if u.rung > 0 && !now.Before(u.climbAt) {
+		u.rung, u.climbs, u.offer = 0, u.climbs+1, d.ladder[0].hardware
+	}
+	waits := d.reconcile(ctx, u, now)
+	if u.rung == 0 {
+		u.climbs, u.reason = 0, nil
+	}
+	switch {
+	case d.idle(u):
+		d.drop(u)
+		return
+	case waits:
+		d.polls[u.key] = now.Add(min(firstPoll<<min(u.polls, 20), lastPoll))
+		u.polls++
+	default:
+		u.polls = 0
+	}
+	if at, ok := d.polls[u.key]; u.rung > 0 && (!ok || at.After(u.climbAt)) {
+		d.polls[u.key] = u.climbAt
+	}
+}
+
+// next is when the loop has something to do.
+func (d *Device) next(audit time.Time) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.dirty) > 0 {
+		return time.Now()
+	}
+	for _, at := range d.polls {
+		if at.Before(audit) {
+			audit = at
+		}
+	}
+	return audit
+}
+
+// look reads the scene from the kernel. Hops are asked for when they are needed.
+func (d *Device) look() {
+	s := scene{
+		ports: map[string]ways.Port{}, hops: map[netip.Addr]ways.Hop{}, exits: map[bool]ways.Exit{}, except: d.scene.except,
+	}
+	for _, name := range d.cfg.Fabric {
+		if p, err := d.cfg.Kernel.Port(name); err == nil {
+			s.uplinks = append(s.uplinks, p)
+		} else {
+			d.cfg.Log.Warn("no uplink", "port", name, "err", err)
+		}
+	}
+	for _, name := range d.vmPorts() {
+		if p, err := d.cfg.Kernel.Port(name); err == nil {
+			s.ports[name] = p
+		}
+	}
+	for _, ipv4 := range []bool{true, false} {
+		exit, err := d.cfg.Kernel.Exit(ipv4)
+		if err == nil {
+			exit.Except = compact(exit.Except)
+			s.exits[ipv4] = exit
+		} else if !errors.Is(err, ways.ErrUnclear) {
+			d.cfg.Log.Warn("no way out for VMs' ports", "ipv4", ipv4, "err", err)
+		}
+	}
+	asked := d.asked
+	d.asked = map[netip.Addr]bool{}
+	for a := range asked {
+		if hop, err := d.cfg.Kernel.Hop(a); err == nil {
+			s.hops[a] = hop
+		}
+		d.asked[a] = true
+	}
+	d.scene = s
+	if len(s.except) == 0 {
+		d.except()
+	}
+}
+
+// vmPorts are the names of the ports that rules name.
+func (d *Device) vmPorts() []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, r := range d.model.rules {
+		name := portOf(r)
+		if name != "" && !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// lookAgain looks, and plans again whatever may have been planned for another
+// scene.
+func (d *Device) lookAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := d.scene
+	d.look()
+	if reflect.DeepEqual(before, d.scene) {
+		return
+	}
+	for k := range d.units {
+		d.dirty[k] = true
+	}
+}
