@@ -76,8 +76,8 @@ func (c *Core) request(v *vm) registration.Request {
 			c.own(&r)
 			r.Handoff = mobility.HandoffMove
 		}
-	case submitRefresh: // with what a management node whose store is an old backup has to know
-		r.Handoff, r.Deliveries = mobility.HandoffUnchanged, s.Deliveries
+	case submitRefresh:
+		r.Handoff = mobility.HandoffUnchanged
 	case submitDeregister:
 		r.Handoff, r.Lifetime, r.MAC, r.Locator4 = mobility.HandoffUnknown, 0, mobility.MAC{}, netip.Addr{}
 	case submitCommit:

@@ -182,7 +182,9 @@ func (w *World) checkRest() {
 }
 
 // agreed tells whether the management node knows where a guest is, and anchors
-// and routers know it from there.
+// and routers know it from there. A restored one takes an anchor that has refused
+// the last move's redirect to have it, and does not know one that has still to
+// ask whether it may end.
 func (w *World) agreed(g *guest, b *mgmt.Binding) bool {
 	if g.job != nil || len(g.orphaned) > 0 || b == nil || b.Hypervisor != g.where ||
 		slices.ContainsFunc(b.Anchors, func(a mgmt.Anchor) bool { return !a.Confirmed }) {
@@ -194,6 +196,8 @@ func (w *World) agreed(g *guest, b *mgmt.Binding) bool {
 		case r == nil:
 		case name != g.where && r.Serving != nil, r.Incoming != nil, r.Leaving != nil && !r.Leaving.Done:
 			return false // of a move that is forgotten
+		case r.Leaving != nil && r.Leaving.Epoch < b.Epoch:
+			return false
 		}
 	}
 	for _, name := range routerNames {
