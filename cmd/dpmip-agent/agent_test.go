@@ -67,7 +67,7 @@ func newManagement(t *testing.T, cfg *config) *management {
 	}
 	k := cfg.Management[0].Keys[0]
 	key := func(spi uint32) transport.Key {
-		return transport.Key{SPI: spi, Algorithm: wire.HMACSHA256, Secret: k.Key.Bytes()}
+		return transport.Key{SPI: spi, Algorithm: wire.HMACSHA256, Secret: k.Secret.Bytes()}
 	}
 	hv, _ := cfg.self()
 	table, err := transport.NewTable([]transport.Peer{{Addr: hv, Receive: []transport.Key{key(k.Send)}, Send: key(k.Receive)}}, false)

@@ -10,11 +10,10 @@ import (
 	"github.com/dpmip/dpmip/agent"
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/detect"
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
-	"github.com/dpmip/dpmip/mobility/transport"
-	"github.com/dpmip/dpmip/mobility/wire"
 )
 
 // config is dpmip-agent's file; docs/operations.md explains each key.
@@ -32,10 +31,10 @@ type config struct {
 	PortTemplate string              `toml:"port_template"`
 	VMs          []vmTable           `toml:"vm"`
 
-	Insecure   bool              `toml:"insecure_accept_unauthenticated"`
-	Enterprise uint32            `toml:"enterprise"`
-	Management []managementTable `toml:"management,required"`
-	Report     reportTable       `toml:"report"`
+	Insecure   bool                  `toml:"insecure_accept_unauthenticated"`
+	Enterprise uint32                `toml:"enterprise"`
+	Management []peerconf.Management `toml:"management,required"`
+	Report     reportTable           `toml:"report"`
 
 	Device deviceTable `toml:"device,required"`
 	Region regionTable `toml:"region,required"`
@@ -48,18 +47,6 @@ type vmTable struct {
 	Port      string            `toml:"port"`
 	MAC       mobility.MAC      `toml:"mac"`
 	Addresses []strictconf.Addr `toml:"addresses"`
-}
-
-type managementTable struct {
-	Locator strictconf.Addr `toml:"locator,required"`
-	Keys    []keyTable      `toml:"keys"`
-}
-
-type keyTable struct {
-	Send      uint32         `toml:"send,required"`
-	Receive   uint32         `toml:"receive,required"`
-	Algorithm string         `toml:"algorithm"`
-	Key       strictconf.Key `toml:"key,required"`
 }
 
 // reportTable says where figures of moves are reported to; no target = nowhere.
@@ -213,20 +200,7 @@ func (c *config) checkManagement(src *strictconf.Source) error {
 	if c.Timers.Heartbeat <= 0 || c.Timers.Misses < 1 {
 		return src.Errorf("timers", "heartbeat and misses must be positive")
 	}
-	for i, m := range c.Management {
-		if len(m.Keys) == 0 && !c.Insecure {
-			return src.Errorf(fmt.Sprintf("management[%d].keys", i), "is empty: without a key nothing is accepted (or set insecure_accept_unauthenticated)")
-		}
-		for j, k := range m.Keys {
-			if _, err := k.algorithm(); err != nil {
-				return src.Errorf(fmt.Sprintf("management[%d].keys[%d].algorithm", i, j), "%v", err)
-			}
-		}
-	}
-	if _, err := transport.NewTable(c.peers(), c.Insecure); err != nil {
-		return src.Errorf("management", "%v", err)
-	}
-	return nil
+	return peerconf.Check(src, c.Management, c.Insecure)
 }
 
 func (c *config) checkDevice(src *strictconf.Source) error {
@@ -246,34 +220,6 @@ func (c *config) checkDevice(src *strictconf.Source) error {
 		return src.Errorf("region.routes", "%d, want at least 1", c.Region.Routes)
 	}
 	return nil
-}
-
-func (k keyTable) algorithm() (wire.Algorithm, error) {
-	switch k.Algorithm {
-	case "", "hmac-sha256":
-		return wire.HMACSHA256, nil
-	case "hmac-sha1-96":
-		return wire.HMACSHA1, nil
-	}
-	return 0, fmt.Errorf("%q is not known, want hmac-sha256 or hmac-sha1-96", k.Algorithm)
-}
-
-// peers lists the management nodes by locator, with their keys; the first key
-// is sent with, all are accepted.
-func (c *config) peers() []transport.Peer {
-	var out []transport.Peer
-	for _, m := range c.Management {
-		p := transport.Peer{Addr: m.Locator.Addr}
-		for i, k := range m.Keys {
-			alg, _ := k.algorithm() // checked by Validate
-			p.Receive = append(p.Receive, transport.Key{SPI: k.Receive, Algorithm: alg, Secret: k.Key.Bytes()})
-			if i == 0 {
-				p.Send = transport.Key{SPI: k.Send, Algorithm: alg, Secret: k.Key.Bytes()}
-			}
-		}
-		out = append(out, p)
-	}
-	return out
 }
 
 // self gives the locator that Requests come from, and the IPv4 one.
@@ -298,9 +244,7 @@ func (c *config) registration(seed uint64, restarts uint32) registration.Config 
 		Heartbeat: t.Heartbeat.D(), Misses: t.Misses, RestartCount: restarts, Seed: seed, Enterprise: c.Enterprise,
 	}
 	out.Self, _ = c.self()
-	for _, m := range c.Management {
-		out.Management = append(out.Management, m.Locator.Addr)
-	}
+	out.Management = peerconf.Locators(c.Management)
 	return out
 }
 

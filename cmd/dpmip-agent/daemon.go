@@ -23,6 +23,7 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction/detect"
 	"github.com/dpmip/dpmip/internal/admin"
 	"github.com/dpmip/dpmip/internal/buildinfo"
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/probe"
 	"github.com/dpmip/dpmip/internal/prover"
 	"github.com/dpmip/dpmip/internal/task"
@@ -97,7 +98,7 @@ func (p *process) openConn(context.Context) error {
 		return err
 	}
 	p.conn = conn
-	table, err := transport.NewTable(p.cfg.peers(), p.cfg.Insecure)
+	table, err := transport.NewTable(peerconf.Peers(p.cfg.Management), p.cfg.Insecure)
 	if err != nil {
 		return err
 	}

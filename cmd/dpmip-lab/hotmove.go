@@ -66,6 +66,10 @@ func scenarioCommand(use, short string, run runner, o scenario.Options, more ...
 	return c
 }
 
+func holdFlag(c *cobra.Command, o *scenario.Options) {
+	c.Flags().IntVar(&o.Hold, "hold", 0, "packets that wait at the destination at most; 0: the agent's default")
+}
+
 // report prints a result for people or programs, and its verdict.
 func report(c *cobra.Command, r *scenario.Report, jsonFile string, out io.Writer) error {
 	if jsonFile != "" {

@@ -38,6 +38,7 @@ func root() *cobra.Command {
 	run := &cobra.Command{Use: "run", Short: "run a scenario"}
 	run.AddCommand(
 		scenarioCommand("hot-move", "move a VM A -> B -> C -> A under traffic, and say what each move cost", scenario.HotMove, scenario.Defaults()),
+		scenarioCommand("warm", "move a VM that stands still for seconds: what is sent to it waits, up to the bounds of the hold", scenario.Warm, scenario.WarmDefaults(), holdFlag),
 		scenarioCommand("cold", "move a VM with nothing left at the source: only host routes lead to it", scenario.Cold, scenario.AwayDefaults()),
 		scenarioCommand("source-lost", "kill a VM's hypervisor, and go on elsewhere by the operator's word", scenario.SourceLost, scenario.AwayDefaults()),
 		scenarioCommand("abort", "prepare and release a move that then does not take place, and abort it", scenario.Abort, scenario.Defaults()),

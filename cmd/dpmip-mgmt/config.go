@@ -8,10 +8,10 @@ import (
 
 	"github.com/dpmip/dpmip/dnsupdate"
 	"github.com/dpmip/dpmip/internal/admin"
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility/transport"
-	"github.com/dpmip/dpmip/mobility/wire"
 )
 
 // config is dpmip-mgmt's file; docs/operations.md explains each key.
@@ -119,25 +119,11 @@ func (c *config) state(name string) string { return filepath.Join(c.StateDir.Str
 // its messages come from and go to, with its keys.
 func peers(inv *inventory.Inventory) (*transport.Table, error) {
 	var list []transport.Peer
-	add := func(locators []netip.Addr, keys []inventory.Key) {
-		p := transport.Peer{Addr: locators[0]}
-		for i, k := range keys {
-			alg := wire.HMACSHA256
-			if k.Algorithm == "hmac-sha1-96" {
-				alg = wire.HMACSHA1
-			}
-			p.Receive = append(p.Receive, transport.Key{SPI: k.Receive, Algorithm: alg, Secret: k.Secret})
-			if i == 0 {
-				p.Send = transport.Key{SPI: k.Send, Algorithm: alg, Secret: k.Secret}
-			}
-		}
-		list = append(list, p)
-	}
 	for _, h := range inv.Hypervisors {
-		add(h.Locators, h.Keys)
+		list = append(list, peerconf.Peer(h.Locators[0], h.Keys))
 	}
 	for _, r := range inv.Routers {
-		add(r.Locators, r.Keys)
+		list = append(list, peerconf.Peer(r.Locators[0], r.Keys))
 	}
 	return transport.NewTable(list, inv.Policy.AcceptUnauthenticated)
 }

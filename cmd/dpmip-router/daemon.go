@@ -21,6 +21,7 @@ import (
 	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
 	"github.com/dpmip/dpmip/internal/admin"
 	"github.com/dpmip/dpmip/internal/buildinfo"
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/task"
 	"github.com/dpmip/dpmip/mobility/registration"
 	"github.com/dpmip/dpmip/mobility/transport"
@@ -99,7 +100,7 @@ func (d *daemon) openConn() error {
 		return err
 	}
 	d.conn = conn
-	table, err := transport.NewTable(d.cfg.peers(), d.cfg.Insecure)
+	table, err := transport.NewTable(peerconf.Peers(d.cfg.Management), d.cfg.Insecure)
 	if err != nil {
 		return err
 	}

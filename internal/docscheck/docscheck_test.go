@@ -23,7 +23,7 @@ func TestEveryKey(t *testing.T) {
 		{"observer.toml", "cmd/dpmip-router", "observerConfig"},
 	} {
 		t.Run(c.section, func(t *testing.T) {
-			keys := below(t, c.folder).keys(t, c.root)
+			keys := below(t, c.folder, "internal/peerconf").keys(t, c.root)
 			doc.wantRows(t, c.section, sortedKeys(keys))
 			for name, row := range doc.section(t, c.section).rows() {
 				required, known := keys[name]

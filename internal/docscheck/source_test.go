@@ -253,7 +253,8 @@ func collect(types map[string]*ast.StructType, st *ast.StructType, prefix string
 	}
 }
 
-// element is the name of the type behind lists, maps and pointers.
+// element is the name of the type behind lists, maps and pointers, of this
+// package or of the tables that programs share.
 func element(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.ArrayType:
@@ -264,6 +265,10 @@ func element(e ast.Expr) string {
 		return element(e.X)
 	case *ast.Ident:
 		return e.Name
+	case *ast.SelectorExpr:
+		if named(e.X, "peerconf") {
+			return e.Sel.Name
+		}
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 )
@@ -78,11 +79,10 @@ func (b *builder) hypervisor(at string, t *hypervisorTable) error {
 	if err != nil {
 		return err
 	}
-	keys, err := b.keys(at, t.Keys)
-	if err != nil {
+	if err := b.keys(at, t.Keys); err != nil {
 		return err
 	}
-	h := &Hypervisor{Name: t.Name, Locators: locators, Router: t.Router, Site: t.Site, Keys: keys}
+	h := &Hypervisor{Name: t.Name, Locators: locators, Router: t.Router, Site: t.Site, Keys: t.Keys}
 	if t.Site != "" && b.inv.Sites[t.Site] == nil {
 		return b.src.Errorf(at+".site", "no site is called %q", t.Site)
 	}
@@ -115,11 +115,10 @@ func (b *builder) router(at string, t *routerTable) error {
 	if err != nil {
 		return err
 	}
-	keys, err := b.keys(at, t.Keys)
-	if err != nil {
+	if err := b.keys(at, t.Keys); err != nil {
 		return err
 	}
-	b.inv.Routers[t.Name] = &Router{Name: t.Name, Role: t.Role, Locators: locators, Uplinks: t.Uplinks, Keys: keys}
+	b.inv.Routers[t.Name] = &Router{Name: t.Name, Role: t.Role, Locators: locators, Uplinks: t.Uplinks, Keys: t.Keys}
 	return nil
 }
 
@@ -178,16 +177,16 @@ func (b *builder) claim(key string, p netip.Prefix) error {
 // maxKeys is how many keys of a peer may be live: the old and the new one.
 const maxKeys = 2
 
-func (b *builder) keys(at string, tables []keyTable) ([]Key, error) {
-	var keys []Key
+// keys refuses SPIs that are reserved or used twice.
+func (b *builder) keys(at string, tables []peerconf.Key) error {
 	if len(tables) > maxKeys {
-		return nil, b.src.Errorf(fmt.Sprintf("%s.keys[%d]", at, maxKeys), "is one too many: a roll-over needs %d", maxKeys)
+		return b.src.Errorf(fmt.Sprintf("%s.keys[%d]", at, maxKeys), "is one too many: a roll-over needs %d", maxKeys)
 	}
 	for i, t := range tables {
 		key := fmt.Sprintf("%s.keys[%d]", at, i)
 		for name, spi := range map[string]uint32{"send": t.Send, "receive": t.Receive} {
 			if spi < 256 {
-				return nil, b.src.Errorf(key+"."+name, "SPI %d is reserved, want 256 or more", spi)
+				return b.src.Errorf(key+"."+name, "SPI %d is reserved, want 256 or more", spi)
 			}
 		}
 		for _, d := range []struct {
@@ -195,21 +194,12 @@ func (b *builder) keys(at string, tables []keyTable) ([]Key, error) {
 			spi  uint32
 		}{{"send", t.Send}, {"receive", t.Receive}} {
 			if other := b.spis[d.spi]; other != "" {
-				return nil, b.src.Errorf(key+"."+d.name, "SPI %d is already %s (line %d): one SPI belongs to one direction of one pair of peers", d.spi, other, b.src.Line(other))
+				return b.src.Errorf(key+"."+d.name, "SPI %d is already %s (line %d): one SPI belongs to one direction of one pair of peers", d.spi, other, b.src.Line(other))
 			}
 			b.spis[d.spi] = key + "." + d.name
 		}
-		algorithm := t.Algorithm
-		switch algorithm {
-		case "":
-			algorithm = "hmac-sha256"
-		case "hmac-sha256", "hmac-sha1-96":
-		default:
-			return nil, b.src.Errorf(key+".algorithm", "%q is not known, want hmac-sha256 or hmac-sha1-96", algorithm)
-		}
-		keys = append(keys, Key{Send: t.Send, Receive: t.Receive, Algorithm: algorithm, Secret: t.Key.Bytes()})
 	}
-	return keys, nil
+	return nil
 }
 
 // references checks every name that stands for a router or hypervisor.

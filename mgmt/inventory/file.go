@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"github.com/dpmip/dpmip/dnsupdate"
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 )
@@ -25,7 +26,7 @@ type hypervisorTable struct {
 	Pools    []strictconf.Prefix `toml:"pools"`
 	Router   string              `toml:"router"`
 	Site     string              `toml:"site"`
-	Keys     []keyTable          `toml:"keys"`
+	Keys     []peerconf.Key      `toml:"keys"`
 }
 
 type siteTable struct {
@@ -38,19 +39,12 @@ type routerTable struct {
 	Role     string            `toml:"role,required"`
 	Locators []strictconf.Addr `toml:"locators,required"`
 	Uplinks  []string          `toml:"uplinks"`
-	Keys     []keyTable        `toml:"keys"`
+	Keys     []peerconf.Key    `toml:"keys"`
 }
 
 // observerTable is a router that is not told of host routes.
 type observerTable struct {
 	Name string `toml:"name,required"`
-}
-
-type keyTable struct {
-	Send      uint32         `toml:"send,required"`
-	Receive   uint32         `toml:"receive,required"`
-	Algorithm string         `toml:"algorithm"`
-	Key       strictconf.Key `toml:"key,required"`
 }
 
 type vmTable struct {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dpmip/dpmip/dnsupdate"
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
 )
@@ -41,7 +42,7 @@ type Hypervisor struct {
 	Pools    []netip.Prefix // delivery addresses
 	Router   string         // its default router, "" = none known
 	Site     string         // its data centre, "" = the only one
-	Keys     []Key
+	Keys     []peerconf.Key
 }
 
 // Site is one data centre.
@@ -76,7 +77,7 @@ type Router struct {
 	Role     string // tor, spine or border
 	Locators []netip.Addr
 	Uplinks  []string // neighbours; a link need be named on one side only
-	Keys     []Key
+	Keys     []peerconf.Key
 }
 
 // Locator is where messages to the router go.
@@ -95,15 +96,6 @@ func (i *Inventory) Known(name string) bool {
 // Observes reports whether the name is that of something with host routes.
 func (i *Inventory) Observes(name string) bool {
 	return i.Routers[name] != nil || i.Observers[name] != nil
-}
-
-// Key is one security association with a peer: one secret, one SPI a direction.
-// Several may be live for a roll-over; the first is used to send.
-type Key struct {
-	Send      uint32 // SPI of messages to the peer
-	Receive   uint32 // SPI of messages from the peer
-	Algorithm string // hmac-sha256 or hmac-sha1-96
-	Secret    []byte
 }
 
 // VM is a VM that the operator has named.

@@ -10,8 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/mobility/transport"
+	"github.com/dpmip/dpmip/mobility/wire"
 )
 
 const good = `
@@ -81,8 +84,12 @@ func TestParse(t *testing.T) {
 	if a.Locator() != netip.MustParseAddr("2001:db8:a::1") || a.Locator4() != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("locators: %v, %v: want IPv6 first", a.Locator(), a.Locator4())
 	}
-	want := []Key{{300, 301, "hmac-sha256", a.Keys[0].Secret}, {302, 303, "hmac-sha1-96", a.Keys[1].Secret}}
-	if d := cmp.Diff(want, a.Keys); d != "" {
+	secret := a.Keys[0].Secret.Bytes()
+	want := transport.Peer{
+		Addr: a.Locator(), Send: transport.Key{SPI: 300, Algorithm: wire.HMACSHA256, Secret: secret},
+		Receive: []transport.Key{{SPI: 301, Algorithm: wire.HMACSHA256, Secret: secret}, {SPI: 303, Algorithm: wire.HMACSHA1, Secret: secret}},
+	}
+	if d := cmp.Diff(want, peerconf.Peer(a.Locator(), a.Keys), cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); len(secret) != 16 || d != "" {
 		t.Errorf("keys (-want +got):\n%s", d)
 	}
 	if got := inv.Home(netip.MustParseAddr("10.1.2.3")); got != "a" {

@@ -78,6 +78,8 @@ func TestBadInput(t *testing.T) {
 		{"replayed and out of time", replayed},
 		{"not allowed at the management node", notAllowed},
 		{"tickets", tickets},
+		{"a stolen ticket", stolen},
+		{"a recorded COMMIT", recorded},
 		{"at an agent", atAgent},
 		{"at a router", atRouter},
 	})
@@ -266,62 +268,4 @@ func notAllowed(w *world) {
 			}))
 		}, mobility.StatusAccepted, topology.Mgmt, `dpmip_mgmt_requests_total{detail="drain",result="accepted"}`},
 	})
-}
-
-// tickets: a takeover without, with a forged, with another's and with a used one.
-func tickets(w *world) {
-	w.home()
-	to := w.dc.Lab.Plan.Mgmt.V6
-	m := w.plan()
-	listener := w.asHypervisor(m.to)
-	m.prepare().finish() // the mover is at B, its ticket is used
-	used := listener.ticket(to)
-	vm := w.vm(mover)
-	commit := func(v *voice, ticket mobility.Ticket, epoch uint32) func() (mobility.Status, bool) {
-		return func() (mobility.Status, bool) {
-			return v.ask(to, v.request(vm.ID, func(q *wire.Message) {
-				q.AddAddress(vm.Addr.V6)
-				q.AddAddress(vm.Addr.V4)
-				q.AddHandoffIndicator(mobility.HandoffMove)
-				q.AddLinkLayerID(mobility.MAC(vm.MAC))
-				if !ticket.IsZero() {
-					q.AddTicket(ticket)
-				}
-				q.AddEpoch(mobility.Epoch(epoch))
-			}))
-		}
-	}
-	c := w.asHypervisor(topology.HVC)
-	forged := mobility.Ticket{1, 2, 3, 4}
-	cases := []bad{
-		{"a takeover without a ticket", commit(c, mobility.Ticket{}, m.epoch+1), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-		{"with a forged ticket", commit(c, forged, m.epoch+1), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-		{"with a used ticket", commit(c, used, m.epoch), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-		{"with a used ticket and a new epoch", commit(c, used, m.epoch+1), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-		{"by the source, with the used ticket", commit(w.asHypervisor(topology.HVA), used, m.epoch), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-	}
-	judge(w, cases)
-	// While a move to C is open, its ticket is C's only.
-	next := w.plan().prepare()
-	judge(w, []bad{
-		{"the open move without its ticket", commit(c, mobility.Ticket{}, next.epoch), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-		{"the open move with a forged ticket", commit(c, forged, next.epoch), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-		{"the open move's COMMIT by another", commit(w.asHypervisor(topology.HVA), forged, next.epoch), mobility.StatusProhibited, topology.Mgmt, mgmtRefused("129")},
-	})
-	next.state("ready")
-	next.finish()
-}
-
-// ticket waits for the ticket of a PREPARE that has come to the voice's address.
-func (v *voice) ticket(from netip.Addr) (t mobility.Ticket) {
-	v.w.t.Helper()
-	v.hear(from, 5*time.Second, func(m *wire.Message) bool {
-		var ok bool
-		t, ok = m.Ticket()
-		return ok && m.Type == wire.TypeRequest
-	})
-	if t.IsZero() {
-		v.w.t.Fatalf("no PREPARE with a ticket has come to %s", v.addr)
-	}
-	return t
 }

@@ -10,6 +10,7 @@ import (
 )
 
 func atAgent(w *world) {
+	w.plan().prepare().finish() // so that there is an epoch below that of the binding
 	w.home()
 	p := &w.dc.Lab.Plan
 	a, _ := p.Hypervisor(topology.HVA)
@@ -44,6 +45,8 @@ func atAgent(w *world) {
 		{"half a pair", ask(v, vm.ID, redirect(mobility.PhasePrepare, epoch+1, vm.Addr.V6)), mobility.StatusPairMismatch, topology.HVA, agentEvent("request_odd_pairs")},
 		{"pairs about another address", ask(v, vm.ID, redirect(mobility.PhasePrepare, epoch+1, netip.MustParseAddr("2001:db8:a:1::99"), pool)), mobility.StatusPairMismatch, topology.HVA, agentEvent("request_asked")},
 		{"pairs about some of the addresses only", ask(v, vm.ID, redirect(mobility.PhasePrepare, epoch+1, good...)), mobility.StatusPairMismatch, topology.HVA, agentEvent("request_asked")},
+		{"a committed redirect of some of the addresses only", ask(v, vm.ID, redirect(mobility.PhaseCommit, epoch+1, good...)), mobility.StatusPairMismatch, topology.HVA, agentEvent("request_asked")},
+		{"two pairs about one address", ask(v, vm.ID, redirect(mobility.PhaseCommit, epoch+1, append(good, good...)...)), mobility.StatusPairMismatch, topology.HVA, agentEvent("request_asked")},
 		{"a stale epoch", ask(v, vm.ID, redirect(mobility.PhaseCommit, epoch-1, good...)), mobility.StatusProhibited, topology.HVA, agentEvent("request_asked")},
 		{"a VM that is not there", ask(v, w.vm("vm4").ID, redirect(mobility.PhaseCommit, 9, w.vm("vm4").Addr.V6, pool)), mobility.StatusNotVMForThisNode, topology.HVA, agentEvent("request_asked")},
 	})

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,11 +22,19 @@ type move struct {
 	mode, redirect string
 	addresses      string
 	epoch          uint32
+	olds           []netip.Addr // that the VM had before, where it was renumbered
 }
 
 // plan describes a hot translated move to the next hypervisor, kept addresses.
 func (w *world) plan() *move {
 	return &move{w: w, id: w.vm(mover).ID, from: w.at, to: w.next(), mode: "hot", redirect: "translated", addresses: "keep"}
+}
+
+// renumbered is plan for a move that gives the VM new addresses.
+func (w *world) renumbered() *move {
+	m := w.plan()
+	m.addresses = "renumber"
+	return m
 }
 
 // ask asks the management node for the move and waits so long for readiness.
@@ -105,7 +114,37 @@ func (m *move) activate(wait time.Duration) bool {
 	if err != nil {
 		m.w.t.Fatalf("activate at %s: %v", m.to, err)
 	}
+	if m.addresses == "renumber" {
+		m.w.slots, m.olds = m.w.addresses(res.Msg.Addresses), m.w.addresses(res.Msg.OldAddresses)
+		m.w.must(m.w.dc.Lab.Renumber(mover, m.w.slots, m.olds))
+	}
 	return res.Msg.Committed
+}
+
+func (w *world) addresses(list []string) (out []netip.Addr) {
+	w.t.Helper()
+	for _, s := range list {
+		a, err := netip.ParseAddr(s)
+		w.must(err)
+		out = append(out, a)
+	}
+	return out
+}
+
+// drained waits until nothing leads to the VM's old addresses any more, and
+// forgets them. Nobody may use them any more.
+func (m *move) drained() {
+	m.w.t.Helper()
+	m.w.eventually("old addresses drained", func() string {
+		for _, a := range m.w.binding(m.id).Addresses {
+			if !a.Current && a.State != "quarantine" {
+				return a.Address + " is " + a.State
+			}
+		}
+		return ""
+	})
+	m.w.must(m.w.dc.Lab.Forget(mover, m.olds))
+	m.olds = nil
 }
 
 // committed waits until the destination's COMMIT is accepted.

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -91,31 +92,65 @@ var phases = []phase{
 	}},
 }
 
+// kind is a kind of move.
+type kind struct {
+	name string
+	plan func(*world) *move
+	// after is what must be true of a move that nothing has disturbed.
+	after func(*world, *move, *flows)
+	every bool // phase without -long, too
+}
+
+var kinds = []kind{
+	{"translated", (*world).plan, func(*world, *move, *flows) {}, true},
+	{"routed", (*world).routed, func(w *world, m *move, f *flows) {
+		if m.to == topology.HVA {
+			w.routesTo("")
+			return
+		}
+		w.routesTo(m.to)
+		w.bypassed(f, m.from)
+	}, false},
+	{"renumbered", (*world).renumbered, func(*world, *move, *flows) {}, false},
+}
+
+// sharp phases are those of every kind of move, in which most is under way.
+var sharp = []string{"held", "activated, COMMIT unanswered", "committed, phase 2 unanswered"}
+
 // TestKilledAtEachPhase kills one program at each phase of a move, and starts
 // it again: the move goes on where it was, nothing acknowledged is lost, no
-// packet is.
+// packet is. Without -long, routed and renumbering moves in a few phases.
 func TestKilledAtEachPhase(t *testing.T) {
-	for _, who := range []struct {
+	victims := []struct {
 		name string
 		node func(*move) string
 	}{
 		{"source", func(m *move) string { return m.from }},
 		{"destination", func(m *move) string { return m.to }},
 		{"management node", func(*move) string { return topology.Mgmt }},
-	} {
-		t.Run(who.name, func(t *testing.T) {
+	}
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
 			var cases []testCase
-			for _, p := range phases {
-				cases = append(cases, testCase{p.name, func(w *world) {
-					f := w.talk()
-					f.patient = true
-					m := w.plan()
-					p.move(w, m, func() { w.restart(who.node(m)) })
-					f.more("after the move")
-					f.whole()
-				}})
+			for _, who := range victims {
+				for _, p := range phases {
+					if k.every || *long || slices.Contains(sharp, p.name) {
+						cases = append(cases, testCase{who.name + ", " + p.name, func(w *world) { killedAt(w, k, p, who.node) }})
+					}
+				}
 			}
 			family(t, scenario.Settings{}, nil, cases)
 		})
 	}
+}
+
+func killedAt(w *world, k kind, p phase, victim func(*move) string) {
+	f := w.talk()
+	f.patient = true
+	m := k.plan(w)
+	p.move(w, m, func() { w.restart(victim(m)) })
+	f.more("after the move")
+	k.after(w, m, f)
+	f.whole()
+	m.drained()
 }

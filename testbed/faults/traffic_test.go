@@ -42,19 +42,18 @@ func (w *world) talkTo(vm string, pps, tcp int, peers ...string) *flows {
 	f := &flows{w: w, patient: *slow > 1}
 	f.drops, _ = w.dc.Lab.Drops()
 	w.t.Cleanup(f.stop)
-	lab := w.dc.Lab
 	for _, p := range peers {
 		for _, fam := range families {
 			w.ports++
 			s, err := traffic.OpenStream(traffic.StreamConfig{ID: uint32(w.ports), PPS: pps,
-				A: lab.Endpoint(p, fam, 10000+w.ports), B: lab.Endpoint(vm, fam, 10000+w.ports)})
+				A: w.end(p, fam, 10000+w.ports), B: w.end(vm, fam, 10000+w.ports)})
 			w.must(err)
 			s.Start()
 			f.names, f.streams = append(f.names, fmt.Sprintf("%s, IPv%d", p, fam)), append(f.streams, s)
 			if tcp == 0 {
 				continue
 			}
-			g, err := traffic.OpenTCP(w.ctx, traffic.TCPConfig{Connections: tcp, Client: lab.Endpoint(p, fam, 0), Server: lab.Endpoint(vm, fam, 20000+w.ports)})
+			g, err := traffic.OpenTCP(w.ctx, traffic.TCPConfig{Connections: tcp, Client: w.end(p, fam, 0), Server: w.end(vm, fam, 20000+w.ports)})
 			w.must(err)
 			f.groups = append(f.groups, g)
 		}

@@ -157,17 +157,23 @@ func (v *voice) reply(from netip.Addr, sequence uint16, wait time.Duration) *wir
 
 // hear waits for a message from an address; nil = none has come in time.
 func (v *voice) hear(from netip.Addr, wait time.Duration, is func(*wire.Message) bool) *wire.Message {
+	m, _ := v.record(from, wait, is)
+	return m
+}
+
+// record is hear, with the bytes that came.
+func (v *voice) record(from netip.Addr, wait time.Duration, is func(*wire.Message) bool) (*wire.Message, []byte) {
 	buf := make([]byte, wire.MaxLen)
 	v.w.must(v.conn.SetReadDeadline(time.Now().Add(wait)))
 	for {
 		n, src, err := v.conn.ReadFrom(buf)
 		if err != nil {
-			return nil
+			return nil, nil
 		}
 		m := &wire.Message{}
 		a, ok := netip.AddrFromSlice(src.(*net.IPAddr).IP)
 		if ok && a == from && m.Parse(buf[:n]) == nil && is(m) {
-			return m
+			return m, buf[:n]
 		}
 	}
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/dpmip/dpmip/testbed/clock"
 	"github.com/dpmip/dpmip/testbed/scenario"
 	"github.com/dpmip/dpmip/testbed/topology"
+	"github.com/dpmip/dpmip/testbed/traffic"
 )
 
 // mover is the VM that moves; it is at home at hvA.
@@ -21,8 +23,9 @@ var families = []int{6, 4}
 // centre is a data centre that several tests use, one after the other.
 type centre struct {
 	dc    *scenario.DataCentre
-	at    string // where the mover is
-	ports uint16 // given to traffic so far
+	at    string       // where the mover is
+	slots []netip.Addr // that it has now; nil = those of the plan
+	ports uint16       // given to traffic so far
 }
 
 // world is a centre in the hands of one test.
@@ -143,6 +146,18 @@ func (w *world) vm(name string) topology.VM {
 		w.t.Fatalf("no VM %q", name)
 	}
 	return v
+}
+
+// end is a place for traffic at a node, of the mover on an address that it has
+// now.
+func (w *world) end(node string, family int, port uint16) traffic.Endpoint {
+	e := w.dc.Lab.Endpoint(node, family, port)
+	for _, a := range w.slots {
+		if node == mover && a.Is4() == (family == 4) {
+			e.Addr = netip.AddrPortFrom(a, port)
+		}
+	}
+	return e
 }
 
 func (w *world) dir(node string) string { return w.dc.Lab.Node(node).Dir }

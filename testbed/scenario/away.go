@@ -84,6 +84,8 @@ func AwayDefaults() Options {
 // possible refuses what such a move cannot be.
 func (o *Options) possible() error {
 	switch {
+	case o.scenario == nameWarm && o.Sabotage != "":
+		return fmt.Errorf("scenario: %s: sabotage %s is of a hot move", o.scenario, o.Sabotage)
 	case !o.away:
 		return nil
 	case o.Redirect != mobility.RedirectRouted:
@@ -109,6 +111,9 @@ func (m *move) due(away bool) mark {
 // judged is what a run is judged by: where the VM was away for a time, what the
 // endpoints counted afterwards.
 func (r *run) judged(all *result.Run) *result.Run {
+	if r.o.scenario == nameWarm {
+		return r.judgedWarm(all)
+	}
 	if !r.o.away {
 		return all
 	}

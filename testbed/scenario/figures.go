@@ -92,6 +92,9 @@ func (r *run) figures(ctx context.Context, rep *Report, m *move) (*result.Move, 
 	}
 	rep.Receipts = append(rep.Receipts, rec)
 	rec.fill(x)
+	if h := rec.holder(m.to); h != nil {
+		m.overflow = h.HoldDrops
+	}
 	return x, nil
 }
 

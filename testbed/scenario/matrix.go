@@ -215,6 +215,9 @@ func (m *matrix) cellsOf(s site) (out []trial) {
 	idle := options(at + nameIdle)
 	idle.Moves = 1
 	add(at+nameIdle, func(ctx context.Context, dc *DataCentre) (*Report, error) { return IdleIn(ctx, dc, idle) })
+	paused := options(at + nameWarm)
+	paused.Moves, paused.Pause = 1, time.Second
+	add(at+nameWarm, func(ctx context.Context, dc *DataCentre) (*Report, error) { return WarmIn(ctx, dc, paused) })
 	away := options(at + nameCold)
 	away.Moves, away.Redirect = 1, mobility.RedirectRouted
 	add(at+nameCold, func(ctx context.Context, dc *DataCentre) (*Report, error) { return ColdIn(ctx, dc, away) })

@@ -45,6 +45,7 @@ type move struct {
 	ended              time.Duration
 	lost               selector.Lost // at ports where the VM was not
 	counted            counts        // by the source's redirect
+	overflow           uint64        // packets that the destination's hold had no room for, by the receipt
 	newcomers          *newcomers
 	expired            uint64 // packets whose hop limit had run out when the IGP froze
 	outage             bool   // the network was cut on purpose meanwhile

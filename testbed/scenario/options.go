@@ -32,6 +32,7 @@ type Options struct {
 	TCP       int           // connections, shared among the families
 	Pause     time.Duration // how long the VM stands still in a move
 	Settle    time.Duration // watched after a move, before the next
+	Hold      int           // packets that an agent holds at most; 0 = its default
 	Seed      uint64
 	Pcap      string // directory for captures; "" = the run's own, gone with it
 	Capture   bool   // record every fabric link and check what is on it
@@ -95,8 +96,10 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("scenario: %d packets per second: want 1 to 50000", o.PPS)
 	case o.TCP < 0 || o.TCP > 1000:
 		return fmt.Errorf("scenario: %d connections: want 0 to 1000", o.TCP)
-	case o.Pause < 0 || o.Pause > 2*time.Second:
-		return fmt.Errorf("scenario: a pause of %v: want 0 to 2 s", o.Pause)
+	case o.Pause < 0 || o.Pause > o.longest():
+		return fmt.Errorf("scenario: a pause of %v: want 0 to %v", o.Pause, o.longest())
+	case o.Hold < 0:
+		return fmt.Errorf("scenario: a hold of %d packets: want 0 (the agent's default) or more", o.Hold)
 	case o.Slow < 0 || o.Slow > 100:
 		return fmt.Errorf("scenario: a machine %d times slower: want 1 to 100", o.Slow)
 	case o.Backend == "switchdev" && o.Attach != "":
@@ -107,7 +110,15 @@ func (o *Options) Validate() error {
 
 // settings are what a data centre needs for the run.
 func (o *Options) settings() Settings {
-	return Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Backend: o.Backend, Slow: o.Slow}
+	return Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Backend: o.Backend, Slow: o.Slow, Extra: o.holds()}
+}
+
+// longest is how long the VM may stand still.
+func (o *Options) longest() time.Duration {
+	if o.scenario == nameWarm {
+		return warmPauseMax
+	}
+	return 2 * time.Second
 }
 
 // slow is how many times longer d takes on the run's machine.

@@ -163,6 +163,7 @@ func List() []string {
 		"run abort: a prepared and released move is aborted, the VM stays",
 		"run idle: a TCP connection that conntrack has forgotten lives on after the move",
 		"run inter-dc: a VM moves between two data centres and back, by BGP or translated, with or without a fault",
+		"run warm: the VM stands still for seconds; what is sent to it waits, up to the bounds of the hold",
 		"run cold: a move that leaves nothing at the source; the VM is reached once the routers lead to it",
 		"run source-lost: the source dies with the VM, which goes on elsewhere by the operator's word",
 		"matrix: every kind of hot move, judged at the endpoints, at the ports and on every link",
