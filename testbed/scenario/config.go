@@ -121,6 +121,10 @@ locators = {{list .Locators}}
 {{if .Uplinks}}uplinks = {{list .Uplinks}}{{end}}
 keys = [{ send = {{.Keys.ToPeer}}, receive = {{.Keys.ToMgmt}}, key = "hex:{{.Keys.Secret}}" }]
 {{end}}
+{{range .Observers}}
+[[observer]]
+name = "{{.Name}}"
+{{end}}
 {{range .VMs}}
 [[vm]]
 id = "{{.ID}}"
@@ -195,6 +199,7 @@ type routerConfig struct {
 
 type inventoryConfig struct {
 	Sites                   []inventorySite
+	Observers               []observerPlace
 	Hypervisors             []inventoryHypervisor
 	Routers                 []inventoryRouter
 	VMs                     []topology.VM

@@ -44,7 +44,9 @@ type Settings struct {
 	fabric func(context.Context, *DataCentre) error   // what else runs, before the programs; nil = nothing
 	roles  func(topology.Router) (top, tables string) // lines added to a router's configuration; nil = none
 	sites  []inventorySite
-	names  *NameService // nil = no DNS
+	// observers run beside routers that are not told; nil = none.
+	observers func() []observerPlace
+	names     *NameService // nil = no DNS
 }
 
 // DataCentre is a lab with the programs running in it.
@@ -64,7 +66,8 @@ const servesWithin = 15 * time.Second
 
 // daemon is one program at one node, as it is started again after a kill.
 type daemon struct {
-	node, program, config, socket string
+	node, program, config, socket string // no socket: it serves nothing
+	args                          []string
 	process                       *netns.Process
 	log                           *os.File
 	patience                      time.Duration // until it serves
@@ -110,7 +113,7 @@ func (d *DataCentre) start(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, step := range []func(context.Context) error{d.startMgmt, d.startRouters, d.startAgents} {
+	for _, step := range []func(context.Context) error{d.startMgmt, d.startRouters, d.startAgents, d.startObservers} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -153,7 +156,7 @@ func (d *DataCentre) reportsTo() netip.AddrPort {
 	return netip.AddrPortFrom(d.signalling(d.Lab.Plan.Mgmt)[0], reportPort)
 }
 
-func (d *DataCentre) startMgmt(context.Context) error {
+func (d *DataCentre) writeInventory() error {
 	p := &d.Lab.Plan
 	inv := inventoryConfig{VMs: p.VMs, Policy: d.set.Policy, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites, Services: d.set.names.services()}
 	for i, h := range p.Hypervisors {
@@ -162,10 +165,18 @@ func (d *DataCentre) startMgmt(context.Context) error {
 	for i, r := range p.Routers {
 		inv.Routers = append(inv.Routers, inventoryRouter{Router: r, Locators: d.signalling(r.Locator), Keys: keysFor(100+i, r.Name, d.set.Seed)})
 	}
-	dir := d.Lab.Node(topology.Mgmt).Dir
-	if _, err := write(dir, "inventory.toml", "inventory", inv); err != nil {
+	if d.set.observers != nil {
+		inv.Observers = d.set.observers()
+	}
+	_, err := write(d.Lab.Node(topology.Mgmt).Dir, "inventory.toml", "inventory", inv)
+	return err
+}
+
+func (d *DataCentre) startMgmt(context.Context) error {
+	if err := d.writeInventory(); err != nil {
 		return err
 	}
+	p, dir := &d.Lab.Plan, d.Lab.Node(topology.Mgmt).Dir
 	files, err := d.ca.issue(dir, topology.Mgmt, p.Mgmt.Both()...)
 	if err != nil {
 		return err
@@ -245,9 +256,9 @@ func (d *DataCentre) Restart(node string) (err error) {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(bin, "--config", x.config)
+	cmd := exec.Command(bin, append([]string{"--config", x.config}, x.args...)...)
 	cmd.Stdout, cmd.Stderr = x.log, x.log
-	if x.process, err = d.Lab.Node(node).NS.Start(cmd); err != nil || x.program != "dpmip-agent" {
+	if x.process, err = d.Lab.Node(x.node).NS.Start(cmd); err != nil || x.program != "dpmip-agent" {
 		return err
 	}
 	return x.process.Renice(agentNice)
@@ -266,6 +277,9 @@ func (d *DataCentre) Serving(ctx context.Context, node string) error {
 
 // serving waits until the socket accepts.
 func (x *daemon) serving(ctx context.Context) error {
+	if x.socket == "" {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, x.patience)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)

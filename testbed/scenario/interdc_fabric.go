@@ -38,8 +38,9 @@ type TwoSites struct {
 
 // provedBetweenSites is the policy of proofs: both borders and a ToR must be seen
 // to reach the delivery addresses before a move is ready, and to have the host
-// routes before it is over.
-const provedBetweenSites = `proofs = { delivery = "require", source = "require", routes = "require", observers = ["border1", "border2", "torB"], deadline = "3s" }`
+// routes before it is over; they and the provider have seen those of a probe
+// address come and go before.
+const provedBetweenSites = `proofs = { delivery = "require", source = "require", routes = "require", announced = "require", probes = ["2001:db8:fffe::/64", "10.254.0.0/24"], observers = ["border1", "border2", "torB"], outside = ["peer"], deadline = "3s" }`
 
 // StartTwoSites brings up both data centres, the provider and the third site,
 // and waits until the routing has settled. Bin, Seed and Attach of the settings
@@ -54,7 +55,7 @@ func StartTwoSites(ctx context.Context, s Settings) (*TwoSites, error) {
 	if s.Policy == "" {
 		s.Policy = provedBetweenSites
 	}
-	s.plan, s.fabric = &plan, f.start
+	s.plan, s.fabric, s.observers = &plan, f.start, f.observers
 	s.roles = func(r topology.Router) (top, tables string) {
 		if r.Role == "border" {
 			return aboveFRR, borderTables(&plan, r)

@@ -15,9 +15,10 @@ import (
 
 // Faults of a run between two data centres.
 const (
-	FaultBorderDead = "border-dead" // the border router by which the traffic enters dies while the VM is away
-	FaultIGPFrozen  = "igp-frozen"  // the spines' OSPF stands still during each move
-	FaultLinkCut    = "link-cut"    // the inter-site link is cut before, in and after a move, and comes back
+	FaultBorderDead  = "border-dead" // the border router by which the traffic enters dies while the VM is away
+	FaultIGPFrozen   = "igp-frozen"  // the spines' OSPF stands still during each move
+	FaultUnannounced = "unannounced" // the destination's ToR tells its IGP of no host route, until the first move has been stopped
+	FaultLinkCut     = "link-cut"    // the inter-site link is cut before, in and after a move, and comes back
 )
 
 // fault is how a run with a fault differs.
@@ -31,6 +32,7 @@ var faults = []fault{
 	{FaultBorderDead, (*run).borderDies, nil},
 	{FaultLinkCut, (*run).cutBetween, cutSteps},
 	{FaultIGPFrozen, nil, frozenSteps},
+	{FaultUnannounced, (*run).redistributionBroken, nil},
 }
 
 // FaultNames lists the faults of a run between two data centres.

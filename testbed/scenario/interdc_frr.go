@@ -167,10 +167,11 @@ func aggregateLists(p *topology.Plan, tor string) string {
 }
 
 // vmRanges are all addresses of VMs, of all sites, but for those behind NAT
-// boxes: they have host routes inside their site only.
+// boxes: they have host routes inside their site only; and the probe addresses,
+// which must go where those go.
 func vmRanges(p *topology.Plan) (out []netip.Prefix) {
 	for i := range p.Hypervisors {
 		out = append(out, p.Hypervisors[i].Range.Both()...)
 	}
-	return out
+	return append(out, probeRanges...)
 }

@@ -72,6 +72,9 @@ func (r *run) prove(ctx context.Context, m *move) error {
 		if err := r.carried(ctx, m); err != nil {
 			return err
 		}
+		if err := r.rehearsed(ctx, m); err != nil {
+			return err
+		}
 	}
 	for _, a := range r.slots {
 		p := netip.PrefixFrom(a, a.BitLen())

@@ -23,6 +23,7 @@ type cell struct {
 var cells = []cell{
 	{"translated", false, func(o *scenario.Options) {}},
 	{"routed", false, func(o *scenario.Options) { o.Redirect = mobility.RedirectRouted }},
+	{"routed, the destination's ToR announces nothing", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultUnannounced }},
 	{"routed, IGP frozen", false, func(o *scenario.Options) {
 		o.Redirect, o.Fault, o.PPS = mobility.RedirectRouted, scenario.FaultIGPFrozen, 2500 // each way and family: 5000 to the VM
 	}},
