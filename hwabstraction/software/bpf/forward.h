@@ -171,7 +171,7 @@ static __always_inline void remember_hop(const struct rule *r, const struct addr
 
 static __always_inline int send_hop(struct __sk_buff *skb, struct pkt *p, const struct addr *dst, const struct hop *h)
 {
-	if (rewrite6(skb, p, dst, h)) {
+	if (rewrite6(skb, p, dst, h) && rewrite4(skb, p, dst, h)) {
 		if (!same(&p->dst, dst))
 			rewrite_dst(skb, p, dst);
 		decrement_ttl(skb, p);

@@ -20,12 +20,23 @@ struct ip4 {
 	__be32 src, dst;
 };
 
+/* load4 reads the header in place where it can: that is the usual case. */
+static __always_inline int load4(struct __sk_buff *skb, struct ip4 *h)
+{
+	__u8 *data = (__u8 *)(long)skb->data;
+
+	if (data + ETH_LEN + sizeof(*h) > (__u8 *)(long)skb->data_end)
+		return bpf_skb_load_bytes(skb, ETH_LEN, h, sizeof(*h));
+	*h = *(struct ip4 *)(data + ETH_LEN);
+	return 0;
+}
+
 static __always_inline int parse4(struct __sk_buff *skb, struct pkt *p)
 {
 	struct ip4 h;
 	__u16 off;
 
-	if (bpf_skb_load_bytes(skb, ETH_LEN, &h, sizeof(h)) || h.vihl >> 4 != 4 || (h.vihl & 15) < 5)
+	if (load4(skb, &h) || h.vihl >> 4 != 4 || (h.vihl & 15) < 5)
 		return -1;
 	map4(&p->src, h.src);
 	map4(&p->dst, h.dst);
@@ -52,7 +63,7 @@ static __always_inline int load6(struct __sk_buff *skb, struct ip6 *h)
 
 	if (data + ETH_LEN + sizeof(*h) > (__u8 *)(long)skb->data_end)
 		return bpf_skb_load_bytes(skb, ETH_LEN, h, sizeof(*h));
-	__builtin_memcpy(h, data + ETH_LEN, sizeof(*h));
+	*h = *(struct ip6 *)(data + ETH_LEN);
 	return 0;
 }
 
@@ -213,6 +224,21 @@ static __always_inline void decrement_ttl(struct __sk_buff *skb, struct pkt *p)
 	bpf_skb_store_bytes(skb, ETH_LEN + 8, &ttl, 1, 0);
 }
 
+/* write_macs writes both at once; data is even, as the kernel's IP headers lie on
+ * a multiple of four. */
+static __always_inline void write_macs(__u8 *data, const struct hop *h)
+{
+	const __u16 *from = (const __u16 *)h->dmac;
+	__u16 *to = (__u16 *)data;
+
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+	to[4] = from[4];
+	to[5] = from[5];
+}
+
 #define HOP6_LESS 0xfeff /* what hop limit - 1 adds to a sum, little-endian */
 
 /* rewrite6 does all that at once, for IPv6 and an address with the same sum:
@@ -231,10 +257,36 @@ static __always_inline int rewrite6(struct __sk_buff *skb, struct pkt *p, const 
 		bpf_csum_update(skb, 0xffff & ~HOP6_LESS);
 		return -1;
 	}
-	__builtin_memcpy(data, h->dmac, 6);
-	__builtin_memcpy(data + 6, h->smac, 6);
+	write_macs(data, h);
 	data[ETH_LEN + 7] = p->ttl - 1;
-	__builtin_memcpy(data + ETH_LEN + 24, &new, 16);
+	*(struct addr *)(data + ETH_LEN + 24) = new;
+	return 0;
+}
+
+#define TTL_LESS 0xfffe /* what TTL - 1 adds to a sum, little-endian */
+
+/* rewrite4 does it for IPv4, but for the transport's checksum: only the kernel
+ * knows whether that is whole. The header's sum stays what it was, so that the
+ * packet's does. 0 = done. */
+static __always_inline int rewrite4(struct __sk_buff *skb, struct pkt *p, const struct addr *to, const struct hop *h)
+{
+	__be32 old = p->dst.w[3], new = to->w[3];
+	__u8 *data = (__u8 *)(long)skb->data;
+	__u32 sum, off = sum_offset(p);
+	struct ip4 *ip;
+
+	if (p->v6 || data + ETH_LEN + sizeof(*ip) > (__u8 *)(long)skb->data_end)
+		return -1;
+	write_macs(data, h);
+	ip = (struct ip4 *)(data + ETH_LEN);
+	sum = (__u16)~ip->sum + TTL_LESS + (~old >> 16) + (~old & 0xffff) + (new >> 16) + (new & 0xffff);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->sum = ~sum;
+	ip->ttl = p->ttl - 1;
+	ip->dst = new;
+	if (off && old != new && p->frag != FRAG_LATER)
+		bpf_l4_csum_replace(skb, off, old, new, BPF_F_PSEUDO_HDR | (p->proto == IP_UDP ? BPF_F_MARK_MANGLED_0 : 0) | sizeof(new));
 	return 0;
 }
 
