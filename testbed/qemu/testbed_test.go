@@ -73,6 +73,7 @@ var testbedSteps = []Step{
 	suite("BUL reopened after kill", "bul.test", "Kill"),
 	suite("filters in the kernel", "tc.test", "Kernel", "-flower"),
 	suite("what the card has", "detect.test", "TestProbe|TestOpen|TestResolver", "-card"),
+	{Name: "filters given back", Command: []string{Payload + "/tests/tc.test", "-test.run", "TestKernelGivesBack", "-flower", "-capture", "/tmp/given.json"}, Figures: "/tmp/given.json"},
 	suite("device killed while holding", "software.test", "Killed"),
 	suite("agent killed during a redirect", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8"),
 	hotMove("hot move translated", "--redirect", "translated"),

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-
-	"github.com/mdlayher/netlink"
 )
 
 // sizeofTcmsg is that of struct tcmsg.
@@ -29,15 +27,16 @@ func ParseStatus(data []byte) (s Status, ok bool, err error) {
 	info := binary.NativeEndian.Uint32(data[16:])
 	s.Priority, s.Protocol = uint16(info>>16), network(uint16(info))
 	var options []byte
-	if err := attributes(data[sizeofTcmsg:], func(ad *netlink.AttributeDecoder) {
-		switch ad.Type() {
+	if err := attributes(data[sizeofTcmsg:], func(a attribute) error {
+		switch a.typ {
 		case tcaKind:
-			s.Kind = ad.String()
+			s.Kind = a.text()
 		case tcaChain:
-			s.Chain = ad.Uint32()
+			return a.uint32(&s.Chain)
 		case tcaOptions:
-			options = ad.Bytes()
+			options = a.data
 		}
+		return nil
 	}); err != nil {
 		return Status{}, false, fmt.Errorf("flower: %w", err)
 	}
@@ -50,75 +49,65 @@ func ParseStatus(data []byte) (s Status, ok bool, err error) {
 	return s, true, nil
 }
 
-// attributes calls each for every attribute in b.
-func attributes(b []byte, each func(*netlink.AttributeDecoder)) error {
-	ad, err := netlink.NewAttributeDecoder(b)
-	if err != nil {
-		return err
-	}
-	for ad.Next() {
-		each(ad)
-	}
-	return ad.Err()
-}
-
 func (s *Status) readOptions(b []byte) error {
 	switch s.Kind {
 	case kindFlower:
 		return s.readFlower(b)
 	case "bpf":
-		return attributes(b, func(ad *netlink.AttributeDecoder) {
-			switch ad.Type() {
+		return attributes(b, func(a attribute) error {
+			switch a.typ {
 			case bpfName:
-				s.Name = ad.String()
+				s.Name = a.text()
 			case bpfFlags:
-				s.flags(ad.Uint32())
+				return s.flags(a)
 			}
+			return nil
 		})
 	}
 	return nil
 }
 
-func (s *Status) flags(flags uint32) {
+func (s *Status) flags(a attribute) error {
+	var flags uint32
+	err := a.uint32(&flags)
 	s.SkipHW, s.SkipSW, s.InHW = flags&skipHW != 0, flags&skipSW != 0, flags&inHW != 0
+	return err
 }
 
-// keys are the values of a flower filter and their masks, by attribute.
+// keys are those parts of a flower filter's match that mean something together
+// only: a value and, in the attribute after it, its mask.
 type keys struct {
-	mac              map[uint16]MAC
-	addr             map[uint16][]byte
-	fragment, noFrag uint32
-	stateMask        uint16
-	zoneMask         uint16
+	mac       [keyEthSrc + 2]MAC
+	addr      [keyIPv6Dst + 2][]byte
+	fragments uint32
+	fragMask  uint32
+	stateMask uint16
+	zoneMask  uint16
 }
 
 func (s *Status) readFlower(b []byte) error {
-	s.protocolOf()
-	k := keys{mac: map[uint16]MAC{}, addr: map[uint16][]byte{}}
-	var actions error
-	err := attributes(b, func(ad *netlink.AttributeDecoder) {
-		switch ad.Type() {
+	s.readProtocol()
+	var k keys
+	if err := attributes(b, func(a attribute) error {
+		switch a.typ {
 		case keyActions:
-			actions = s.readActions(ad.Bytes())
+			return s.readActions(a.data)
 		case keyFlags:
-			s.flags(ad.Uint32())
+			return s.flags(a)
 		case keyInHWCount:
-			s.InHWCount = ad.Uint32()
+			return a.uint32(&s.InHWCount)
 		case keyEthType: // it is in the message's head
-		default:
-			if !s.readKey(ad, &k) {
-				s.beyond("key %d", ad.Type())
-			}
+			return nil
 		}
-	})
-	if err != nil {
+		return s.readKey(a, &k)
+	}); err != nil {
 		return err
 	}
-	s.judge(k)
-	return actions
+	s.judge(&k)
+	return nil
 }
 
-func (s *Status) protocolOf() {
+func (s *Status) readProtocol() {
 	switch s.Protocol {
 	case protocolAll:
 		s.All = true
@@ -130,63 +119,66 @@ func (s *Status) protocolOf() {
 	}
 }
 
-// readKey reads one thing to match; false where it is none that a Match has.
-func (s *Status) readKey(ad *netlink.AttributeDecoder, k *keys) bool {
-	switch t := ad.Type(); t {
+// readKey reads one thing to match.
+func (s *Status) readKey(a attribute, k *keys) error {
+	switch m := &s.Match; a.typ {
 	case keyEthDst, keyEthDst + 1, keyEthSrc, keyEthSrc + 1:
-		var m MAC
-		if copy(m[:], ad.Bytes()) == len(m) {
-			k.mac[t] = m
-		}
+		return a.read(k.mac[a.typ][:])
 	case keyIPv4Src, keyIPv4Src + 1, keyIPv4Dst, keyIPv4Dst + 1, keyIPv6Src, keyIPv6Src + 1, keyIPv6Dst, keyIPv6Dst + 1:
-		k.addr[t] = ad.Bytes()
+		k.addr[a.typ] = a.data
+		return nil
 	case keyProtocol:
-		s.Match.Protocol = ad.Uint8()
+		return a.uint8(&m.Protocol)
 	case keyHop:
-		s.Match.HopLimit = ad.Uint8()
+		return a.uint8(&m.HopLimit)
 	case keyHopMask:
-		s.Match.HopLimitMask = ad.Uint8()
+		return a.uint8(&m.HopLimitMask)
 	case keyTCPFlags:
-		s.Match.Flags = network(ad.Uint16())
+		return a.network16(&m.Flags)
 	case keyTCPMask:
-		s.Match.FlagsMask = network(ad.Uint16())
+		return a.network16(&m.FlagsMask)
 	case keyFragment:
-		k.fragment = big32(ad.Bytes())
+		return a.network32(&k.fragments)
 	case keyFragMask:
-		k.noFrag = big32(ad.Bytes())
+		return a.network32(&k.fragMask)
 	case keyState:
-		s.Match.State = State(ad.Uint16())
+		return a.uint16((*uint16)(&m.State))
 	case keyStateMask:
-		k.stateMask = ad.Uint16()
+		return a.uint16(&k.stateMask)
 	case keyZone:
-		s.Match.Zone = ad.Uint16()
+		return a.uint16(&m.Zone)
 	case keyZoneMask:
-		k.zoneMask = ad.Uint16()
-	default:
-		return false
+		return a.uint16(&k.zoneMask)
 	}
-	return true
+	s.beyond("key %d", a.typ)
+	return nil
 }
 
-func big32(b []byte) uint32 {
-	if len(b) != 4 {
-		return ^uint32(0)
-	}
-	return binary.BigEndian.Uint32(b)
+func (a attribute) network16(to *uint16) error {
+	err := a.uint16(to)
+	*to = network(*to)
+	return err
+}
+
+func (a attribute) network32(to *uint32) error {
+	var b [4]byte
+	err := a.read(b[:])
+	*to = binary.BigEndian.Uint32(b[:])
+	return err
 }
 
 // judge puts the keys together, each with its mask.
-func (s *Status) judge(k keys) {
+func (s *Status) judge(k *keys) {
 	m := &s.Match
 	m.DestinationMAC = s.wholeMAC(k, keyEthDst)
 	m.SourceMAC = s.wholeMAC(k, keyEthSrc)
 	m.Source = s.prefix(k, keyIPv4Src, keyIPv6Src)
 	m.Destination = s.prefix(k, keyIPv4Dst, keyIPv6Dst)
 	switch {
-	case k.noFrag == isFragment && k.fragment == 0:
+	case k.fragMask == isFragment && k.fragments == 0:
 		m.NoFragment = true
-	case k.noFrag != 0:
-		s.beyond("ip_flags %#x/%#x", k.fragment, k.noFrag)
+	case k.fragMask != 0:
+		s.beyond("ip_flags %#x/%#x", k.fragments, k.fragMask)
 	}
 	if uint16(m.State) != k.stateMask {
 		s.beyond("ct_state %#x/%#x", uint16(m.State), k.stateMask)
@@ -196,7 +188,7 @@ func (s *Status) judge(k keys) {
 	}
 }
 
-func (s *Status) wholeMAC(k keys, key uint16) MAC {
+func (s *Status) wholeMAC(k *keys, key uint16) MAC {
 	mac, mask := k.mac[key], k.mac[key+1]
 	if mask == (MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) && mac != (MAC{}) {
 		return mac
@@ -208,7 +200,7 @@ func (s *Status) wholeMAC(k keys, key uint16) MAC {
 }
 
 // prefix is an address and its mask, of whichever family has one.
-func (s *Status) prefix(k keys, v4, v6 uint16) netip.Prefix {
+func (s *Status) prefix(k *keys, v4, v6 uint16) netip.Prefix {
 	key := v6
 	if k.addr[v4] != nil {
 		key = v4

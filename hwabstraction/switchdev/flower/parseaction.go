@@ -1,11 +1,10 @@
 package flower
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
-
-	"github.com/mdlayher/netlink"
 )
 
 // Attributes of an action's statistics, TCA_STATS_*.
@@ -22,13 +21,14 @@ const tick = 10 * time.Millisecond
 func (s *Status) readActions(b []byte) error {
 	var list [maxActions + 1][]byte
 	last := 0
-	err := attributes(b, func(ad *netlink.AttributeDecoder) {
-		n := int(ad.Type())
+	err := attributes(b, func(a attribute) error {
+		n := int(a.typ)
 		if n == 0 || n > maxActions {
 			s.beyond("action number %d", n)
-			return
+			return nil
 		}
-		list[n], last = ad.Bytes(), max(last, n)
+		list[n], last = a.data, max(last, n)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("actions: %w", err)
@@ -43,32 +43,33 @@ func (s *Status) readActions(b []byte) error {
 
 func (s *Status) readAction(b []byte, last bool) error {
 	var kind string
-	var options, stats, cookie []byte
-	if err := attributes(b, func(ad *netlink.AttributeDecoder) {
-		switch ad.Type() {
+	var opts, stats, cookie []byte
+	if err := attributes(b, func(a attribute) error {
+		switch a.typ {
 		case actKind:
-			kind = ad.String()
+			kind = a.text()
 		case actOptions:
-			options = ad.Bytes()
+			opts = a.data
 		case actStats:
-			stats = ad.Bytes()
+			stats = a.data
 		case actCookie:
-			cookie = ad.Bytes()
+			cookie = a.data
 		}
+		return nil
 	}); err != nil {
 		return err
 	}
 	switch {
 	case last:
-		s.Cookie = cookie
+		s.Cookie = bytes.Clone(cookie)
 		if err := s.readStats(stats); err != nil {
 			return fmt.Errorf("%s: statistics: %w", kind, err)
 		}
 	case cookie != nil:
 		s.beyond("a cookie of the action %s", kind)
 	}
-	o, err := readOptions(options)
-	if err != nil {
+	var o options
+	if err := o.read(opts); err != nil {
 		return fmt.Errorf("%s: %w", kind, err)
 	}
 	a := o.action(kind, s.IPv4)
@@ -88,9 +89,9 @@ func (s *Status) readAction(b []byte, last bool) error {
 // passed over.
 func (s *Status) readStats(b []byte) error {
 	total := true // which of the two a 64-bit number of packets belongs to
-	return attributes(b, func(ad *netlink.AttributeDecoder) {
-		v := ad.Bytes()
-		switch t := ad.Type(); {
+	return attributes(b, func(a attribute) error {
+		v := a.data
+		switch t := a.typ; {
 		case (t == statsBasic || t == statsBasicHW) && len(v) >= 12: // struct gnet_stats_basic
 			total = t == statsBasic
 			bytes, packets := binary.NativeEndian.Uint64(v), uint64(binary.NativeEndian.Uint32(v[8:]))
@@ -106,5 +107,6 @@ func (s *Status) readStats(b []byte) error {
 				s.HWPackets = packets
 			}
 		}
+		return nil
 	})
 }

@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/mdlayher/netlink"
 )
 
 // options are those of one action, by attribute. Who reads one takes it: what is
@@ -17,16 +15,15 @@ type options struct {
 	idle  time.Duration
 }
 
-func readOptions(b []byte) (*options, error) {
-	o := &options{}
-	err := attributes(b, func(ad *netlink.AttributeDecoder) {
-		if t := int(ad.Type()); t < len(o.attrs) {
-			o.attrs[t] = ad.Bytes()
+func (o *options) read(b []byte) error {
+	return attributes(b, func(a attribute) error {
+		if int(a.typ) < len(o.attrs) {
+			o.attrs[a.typ] = a.data
 		} else {
 			o.more = true
 		}
+		return nil
 	})
-	return o, err
 }
 
 func (o *options) take(attr int) []byte {
@@ -178,23 +175,24 @@ func (o *options) edits() ([]edit, bool) {
 		}
 	}
 	i := 0
-	err := attributes(extra, func(ad *netlink.AttributeDecoder) {
-		if i < n {
-			ad.Nested(func(ad *netlink.AttributeDecoder) error { return edits[i].readHeader(ad) })
-		}
+	err := attributes(extra, func(a attribute) error {
 		i++
+		if i > n {
+			return nil
+		}
+		return edits[i-1].readHeader(a.data)
 	})
 	return edits, err == nil && i == n
 }
 
-func (e *edit) readHeader(ad *netlink.AttributeDecoder) error {
-	for ad.Next() {
-		switch ad.Type() {
+func (e *edit) readHeader(b []byte) error {
+	return attributes(b, func(a attribute) error {
+		switch a.typ {
 		case peditHeader:
-			e.header = ad.Uint16()
+			return a.uint16(&e.header)
 		case peditCmd:
-			e.cmd = ad.Uint16()
+			return a.uint16(&e.cmd)
 		}
-	}
-	return ad.Err()
+		return nil
+	})
 }

@@ -3,6 +3,7 @@ package flower
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,8 +19,9 @@ type Status struct {
 	InHW      bool   // hardware has it
 	InHWCount uint32 // how many devices have it
 
-	// Counters are those of the last action: what came to the filter's end,
-	// in software and hardware together.
+	// Counters are those of the last action: what came to the filter's end, in
+	// software and hardware together. Software counts bytes from the network
+	// header on, hardware as its driver does.
 	Packets, Bytes     uint64
 	HWPackets, HWBytes uint64 // by hardware alone, where the driver tells
 	// Idle is the time since the last packet, to 10 ms; no meaning where
@@ -42,7 +44,7 @@ func (s Status) Holds(f Filter) bool {
 	case g.Match != f.Match, g.SkipHW != f.SkipHW, g.SkipSW != f.SkipSW, !bytes.Equal(g.Cookie, f.Cookie):
 		return false
 	}
-	return bytes.Equal(s.appendActions(nil), f.appendActions(nil))
+	return slices.Equal(s.Actions, f.Actions)
 }
 
 func (s *Status) beyond(format string, args ...any) {

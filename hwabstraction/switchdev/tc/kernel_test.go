@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
@@ -16,12 +17,16 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
 )
 
-var mustHaveFlower = flag.Bool("flower", false, "the kernel must have flower and its actions")
+var (
+	mustHaveFlower = flag.Bool("flower", false, "the kernel must have flower and its actions")
+	capture        = flag.String("capture", "", "write what the kernel gives back to this file: testdata/given.json")
+)
 
 // world is a network namespace with a pair of ports.
 type world struct {
 	handle *netlink.Handle
 	conn   *Conn
+	raw    int // a socket for frames
 	va, vb int32
 }
 
@@ -45,7 +50,10 @@ func newWorld(t testing.TB) *world {
 		if file, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 			return
 		}
-		w.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		if w.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return
+		}
+		w.raw, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	}()
 	<-done
 	if err != nil {
@@ -53,6 +61,7 @@ func newWorld(t testing.TB) *world {
 	}
 	defer file.Close()
 	t.Cleanup(w.handle.Close)
+	t.Cleanup(func() { unix.Close(w.raw) })
 	if w.conn, err = Dial(int(file.Fd())); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +190,9 @@ func TestKernelGivesBack(t *testing.T) {
 	}
 	w.holds(t, want)
 	w.chains(t, want)
+	if *capture != "" {
+		w.capture(t, *capture)
+	}
 	for i := range want { // in place of those that are there
 		want[i].Actions = []flower.Action{flower.Goto{Chain: 30}}
 	}
@@ -273,5 +285,51 @@ func TestKernelRefuses(t *testing.T) {
 	}
 	if err := w.conn.Apply(t.Context(), []Request{{Delete, f}})[0]; err != nil {
 		t.Errorf("deleting from a port that is gone: %v", err)
+	}
+}
+
+// TestKernelCounts sends frames through a filter.
+func TestKernelCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.conn.Attach(w.va); err != nil {
+		t.Fatal(err)
+	}
+	if !w.flower(t) {
+		return // the refusal is a clear one
+	}
+	for _, name := range []string{"va", "vb"} {
+		l, err := w.handle.LinkByName(name)
+		if err == nil {
+			err = w.handle.LinkSetUp(l)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := flower.Filter{
+		Port: w.va, Priority: 5, Handle: 1, All: true, SkipHW: true, Match: flower.Match{DestinationMAC: flower.MAC{2, 5: 9}},
+		Actions: []flower.Action{flower.Rewrite{SourceMAC: flower.MAC{2, 5: 8}}, flower.Drop{}},
+	}
+	if err := w.conn.Apply(t.Context(), []Request{{Put, f}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	const frames, size = 10, 100
+	frame := append([]byte{2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 7, 0x88, 0xb5}, make([]byte, size-14)...)
+	for range frames {
+		if err := unix.Sendto(w.raw, frame, 0, &unix.SockaddrLinklayer{Ifindex: int(w.vb), Halen: 6}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var s flower.Status
+	for deadline := time.Now().Add(20 * time.Second); s.Packets < frames && time.Now().Before(deadline); {
+		got, err := w.conn.List(t.Context(), w.va)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%d filters, %v", len(got), err)
+		}
+		s = got[0]
+	}
+	if s.Packets != frames || s.Bytes != frames*(size-14) || s.HWPackets != 0 || s.Idle > time.Minute || !s.Holds(f) {
+		t.Errorf("%+v; want %d packets of %d bytes behind the Ethernet header", s, frames, size-14)
 	}
 }
