@@ -20,8 +20,11 @@ func (r *Reconciler) learn(rules []hwabstraction.RuleStatus) {
 	clear(r.placed)
 	for _, x := range rules {
 		id, s := x.Rule.ID(), x.Rule.Stamped()
-		r.set(x.Rule, x.Placement)
 		w := r.wanted[id]
+		if w == x.Rule && nowhere(x) {
+			continue // as if the device did not hold it: it is put again
+		}
+		r.set(x.Rule, x.Placement)
 		switch {
 		case w == x.Rule:
 			r.applied(w, x.Placement)
@@ -51,6 +54,13 @@ func (r *Reconciler) learn(rules []hwabstraction.RuleStatus) {
 			r.note(id, &Status{Rule: st.Rule, State: StatePending, Tries: st.Tries})
 		}
 	}
+}
+
+// nowhere reports whether the device has the rule and cannot find it by its
+// address. (That a port is gone makes an Egress idle, not lost.)
+func nowhere(x hwabstraction.RuleStatus) bool {
+	k := x.Rule.ID().Kind
+	return x.Placement == hwabstraction.PlacementNone && (k == hwabstraction.KindRedirect || k == hwabstraction.KindDeliver)
 }
 
 // set records that the device holds a rule.

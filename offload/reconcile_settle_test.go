@@ -8,6 +8,7 @@ import (
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
+	"github.com/dpmip/dpmip/offload"
 )
 
 // TestSettles drives random desires through a failing device and checks that,
@@ -65,5 +66,28 @@ func TestSettles(t *testing.T) {
 				t.Errorf("unsettled: %+v", open)
 			}
 		})
+	}
+}
+
+// TestRuleThatCannotBeFoundIsPutAgain: a device that lists a rule and says that
+// it sits nowhere has lost it. After Doubt the next Sync sees it, not only the
+// next resynchronisation.
+func TestRuleThatCannotBeFoundIsPutAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, haltest.Plan{})
+	rule := redirectOf(stamp(1, 1), 1)
+	b.desire(stamp(1, 1), rule)
+	b.sync()
+	b.chaos.Place(rule.ID(), hwabstraction.PlacementNone)
+	b.chaos.Applied()
+	b.sync()
+	if log := b.chaos.Applied(); len(log) != 0 {
+		t.Errorf("without a reason it was changed: %v", log)
+	}
+	b.r.Doubt()
+	b.sync()
+	st, ok := b.r.Status(rule.ID())
+	if log := b.chaos.Applied(); len(log) != 1 || log[0].Rule != rule || !ok || st.State != offload.StateApplied || st.Placement == hwabstraction.PlacementNone {
+		t.Errorf("after doubt: changes %v, status %+v", log, st)
 	}
 }

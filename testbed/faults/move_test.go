@@ -18,6 +18,7 @@ const pause = 50 * time.Millisecond
 // move is a move of the mover under way.
 type move struct {
 	w              *world
+	vm             string // its name in the lab
 	id, from, to   string
 	mode, redirect string
 	addresses      string
@@ -27,7 +28,7 @@ type move struct {
 
 // plan describes a hot translated move to the next hypervisor, kept addresses.
 func (w *world) plan() *move {
-	return &move{w: w, id: w.vm(mover).ID, from: w.at, to: w.next(), mode: "hot", redirect: "translated", addresses: "keep"}
+	return &move{w: w, vm: mover, id: w.vm(mover).ID, from: w.at, to: w.next(), mode: "hot", redirect: "translated", addresses: "keep"}
 }
 
 // renumbered is plan for a move that gives the VM new addresses.
@@ -91,12 +92,14 @@ func (m *move) release() {
 }
 
 // leave takes the VM away from the source, arrive lets it run at the destination.
-func (m *move) leave() { m.w.t.Helper(); m.w.must(m.w.dc.Lab.Switch.Disconnect(mover)) }
+func (m *move) leave() { m.w.t.Helper(); m.w.must(m.w.dc.Lab.Switch.Disconnect(m.vm)) }
 
 func (m *move) arrive() {
 	m.w.t.Helper()
-	m.w.must(m.w.dc.Lab.Switch.Connect(mover, m.to))
-	m.w.at = m.to
+	m.w.must(m.w.dc.Lab.Switch.Connect(m.vm, m.to))
+	if m.vm == mover {
+		m.w.at = m.to
+	}
 }
 
 func (m *move) carry() {

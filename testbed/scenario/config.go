@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"text/template"
+	"time"
 
 	"github.com/dpmip/dpmip/testbed/topology"
 )
@@ -56,6 +57,7 @@ target = "{{.Report}}"
 ca = "{{.TLS.CA}}"
 cert = "{{.TLS.Cert}}"
 key = "{{.TLS.Key}}"
+{{if .Traffic}}traffic = "{{.Traffic}}"{{end}}
 
 [device]
 backend = "{{.Backend}}"
@@ -171,6 +173,7 @@ func write(dir, file, name string, data any) (string, error) {
 
 type agentConfig struct {
 	Name, Dir, Report, Backend, Attach, Fabric, BPF, Region, Extra, Drain string
+	Traffic                                                               time.Duration // 0 = the agent's default
 	Locators                                                              []netip.Addr
 	Ranges, Pools                                                         []netip.Prefix
 	Mgmt                                                                  netip.Addr

@@ -34,6 +34,8 @@ type Settings struct {
 	Policy   string            // lines added to the inventory's [policy]
 	Drain    time.Duration     // how long a redirect must be quiet; 0 = 500 ms
 	Extra    map[string]string // lines added to a node's agent configuration
+	Traffic  time.Duration     // how often agents report traffic; 0 = as they come
+	Routers  map[string]string // lines added to the top of a router's configuration
 	Underlay int               // family of the only locators: 4 signals over UDP 5436; 0 = both, signalling over protocol 135
 
 	// NoRules: between two sites, spines and borders announce every host route into
@@ -195,6 +197,7 @@ func (d *DataCentre) startRouters(context.Context) error {
 		if d.set.roles != nil {
 			top, tables = d.set.roles(r)
 		}
+		top += d.set.Routers[r.Name]
 		files, err := d.ca.issue(dir, r.Name)
 		if err != nil {
 			return err
@@ -227,7 +230,7 @@ func (d *DataCentre) startAgents(context.Context) error {
 		}
 		path, err := write(dir, "agent.toml", "agent", agentConfig{
 			Name: h.Name, Dir: dir, Report: "https://" + d.reportsTo().String(), TLS: files, Backend: cmp.Or(d.set.Backend, "software"), Attach: attach, Fabric: topology.FabricPort,
-			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(),
+			BPF: bpf, Region: filepath.Join(dir, "region"), Extra: d.set.Extra[h.Name], Drain: d.set.Drain.String(), Traffic: d.set.Traffic,
 			Locators: d.locators(h.Locator), Ranges: h.Ranges(), Pools: h.Pool.Both(), Mgmt: d.signalling(d.Lab.Plan.Mgmt)[0], Keys: keysFor(i, h.Name, d.set.Seed)})
 		if err != nil {
 			return err
