@@ -121,7 +121,7 @@ func (b *bench) expect(got, want string) {
 
 func (b *bench) rung() string {
 	b.Helper()
-	r, err := b.dev.Report(b.Context())
+	r, err := b.dev.Tiers(b.Context())
 	b.do(err)
 	for name := range r.Rungs {
 		return name

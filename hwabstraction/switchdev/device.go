@@ -34,11 +34,12 @@ type Device struct {
 	asked   map[netip.Addr]bool // targets whose hop is in the scene, or unclear
 	quiet   map[hwabstraction.Stamp]time.Time
 	carried map[hwabstraction.RuleID]hwabstraction.Counter // of filters that are gone
+	taken   map[owner]uint64                               // packets that they took, by VM
 	dirty   map[unitKey]bool
 	polls   map[unitKey]time.Time
 	ready   map[int32]bool // ports with a clsact qdisc
 	stale   bool           // the model may not be what the slow path has
-	figures Figures
+	figures figures
 
 	rested chan struct{} // closed and made anew when the loop has nothing to do
 
@@ -50,6 +51,7 @@ type Device struct {
 var (
 	_ hwabstraction.Device = (*Device)(nil)
 	_ hwabstraction.Fencer = (*Device)(nil)
+	_ hwabstraction.Tiered = (*Device)(nil)
 )
 
 // Open stands a fast path in front of the slow one, which becomes the Device's:
@@ -66,7 +68,7 @@ func Open(slow hwabstraction.Device, cfg Config) (*Device, error) {
 		cfg: cfg, slow: slow, ladder: ladder(cfg.SkipHW),
 		model: newModel(), ledger: newLedger(), units: map[unitKey]*unit{}, chains: map[uint32]owner{},
 		asked: map[netip.Addr]bool{}, quiet: map[hwabstraction.Stamp]time.Time{},
-		carried: map[hwabstraction.RuleID]hwabstraction.Counter{}, dirty: map[unitKey]bool{},
+		carried: map[hwabstraction.RuleID]hwabstraction.Counter{}, taken: map[owner]uint64{}, dirty: map[unitKey]bool{},
 		polls: map[unitKey]time.Time{}, ready: map[int32]bool{}, rested: make(chan struct{}),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}

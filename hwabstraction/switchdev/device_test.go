@@ -43,9 +43,9 @@ func TestCountersCarry(t *testing.T) {
 		b.do(b.dev.Arm(away))
 		b.rest()
 		check("without it")
-		r, err := b.dev.Report(t.Context())
+		r, err := b.dev.Tiers(t.Context())
 		b.do(err)
-		if diff := cmp.Diff([]Share{{VM: here.Owner, Fast: 3, Slow: 1}}, r.VMs); diff != "" {
+		if diff := cmp.Diff([]hwabstraction.Share{{Owner: here.Owner, Fast: 3, Slow: 1}}, r.VMs); diff != "" {
 			t.Errorf("shares (-want +got):\n%s", diff)
 		}
 		b.dev.Apply(t.Context(), []hwabstraction.Change{hwabstraction.Remove(id, here), hwabstraction.Put(delivery(old4, old4, here))})

@@ -60,9 +60,9 @@ func TestUplinkVanishesInSwitch(t *testing.T) {
 		b.table.set(func() { clear(b.table.ports); clear(b.table.filters) })
 		b.do(b.dev.Arm(away))
 		b.expect(b.read(), "slow: arm")
-		r, err := b.dev.Report(t.Context())
+		r, err := b.dev.Tiers(t.Context())
 		b.do(err)
-		if r.PortsGone == 0 {
+		if r.Events["port_gone"] == 0 {
 			t.Errorf("nobody has noticed: %+v", r)
 		}
 	})
@@ -103,10 +103,10 @@ func TestAudit(t *testing.T) {
 		if diff := cmp.Diff(before, after, byValue); diff != "" {
 			t.Errorf("filters after the audit (-before +after):\n%s", diff)
 		}
-		r, err := b.dev.Report(t.Context())
+		r, err := b.dev.Tiers(t.Context())
 		b.do(err)
-		if r.Healed != 5 || r.Strays != 1 || r.Audits == 0 {
-			t.Errorf("5 were spoilt, 1 was astray: %+v", r.Figures)
+		if r.Events["healed"] != 5 || r.Events["stray_removed"] != 1 || r.Events["audited"] == 0 {
+			t.Errorf("5 were spoilt, 1 was astray: %+v", r.Events)
 		}
 	})
 }
@@ -135,10 +135,10 @@ func TestRestartAdopts(t *testing.T) {
 		if diff := cmp.Diff(before, b.table.all(), byValue); diff != "" {
 			t.Errorf("filters (-before +after the restart):\n%s", diff)
 		}
-		r, err := b.dev.Report(t.Context())
+		r, err := b.dev.Tiers(t.Context())
 		b.do(err)
-		if int(r.Adopted) != len(before) || r.Healed+r.Strays > 0 {
-			t.Errorf("%d filters were there: %+v", len(before), r.Figures)
+		if int(r.Events["adopted"]) != len(before) || r.Events["healed"]+r.Events["stray_removed"] > 0 {
+			t.Errorf("%d filters were there: %+v", len(before), r.Events)
 		}
 		b.dev.Halt()
 		b.dev.Apply(t.Context(), nil)

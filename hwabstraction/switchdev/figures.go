@@ -1,7 +1,6 @@
 package switchdev
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -10,8 +9,8 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
 )
 
-// Figures are what a Device has done and found since Open.
-type Figures struct {
+// figures are what a Device has done and found since Open.
+type figures struct {
 	Adopted   uint64 // filters of an earlier process
 	StepsDown uint64 // rungs of the ladder, of all VMs and ports
 	Audits    uint64
@@ -20,63 +19,60 @@ type Figures struct {
 	PortsGone uint64 // ports that vanished with their filters
 }
 
-// Share is how many packets of a VM went which way, since its rules were put.
-type Share struct {
-	VM         [16]byte // owner hash
-	Fast, Slow uint64
+// events are the figures by their names in metrics.
+func (f figures) events() map[string]uint64 {
+	return map[string]uint64{
+		"adopted": f.Adopted, "stepped_down": f.StepsDown, "audited": f.Audits,
+		"healed": f.Healed, "stray_removed": f.Strays, "port_gone": f.PortsGone,
+	}
 }
 
-// Report is what a Device tells of itself.
-type Report struct {
-	Figures
-	Filters map[string]int // that take packets, by where they are: "hardware", "kernel"
-	Rungs   map[string]int // VMs and VM ports, by the rung of the ladder that they are on
-	VMs     []Share        // in the order of their hashes
-}
-
-// Report reads the filters and counters: a dump of each port.
-func (d *Device) Report(ctx context.Context) (Report, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := Report{Figures: d.figures, Filters: map[string]int{}, Rungs: map[string]int{}}
-	for _, u := range d.units {
-		r.Rungs[d.ladder[u.rung].name]++
-	}
-	shares := map[owner]*Share{}
-	of := func(o owner) *Share {
-		if shares[o] == nil {
-			shares[o] = &Share{VM: o}
+// Tiers implements hwabstraction.Tiered: a dump of each port.
+func (d *Device) Tiers(ctx context.Context) (hwabstraction.Tiers, error) {
+	r, owners, shares := d.tiers()
+	err := d.each(ctx, func(w wanted, s flower.Status) {
+		where := "kernel"
+		if s.InHW {
+			where = "hardware"
 		}
-		return shares[o]
-	}
-	err := d.each(ctx, nil, func(w wanted, s flower.Status) {
-		if where := "kernel"; s.InHW {
-			r.Filters["hardware"]++
-		} else {
-			r.Filters[where]++
-		}
-		if rule := d.model.rules[w.count[0]]; rule != nil {
-			of(rule.Stamped().Owner).Fast += s.Packets
+		r.Filters[where]++
+		if o, ok := owners[w.count[0]]; ok {
+			shares[o].Fast += s.Packets
 		}
 	})
 	if err != nil {
 		return r, err
 	}
-	for id, c := range d.carried {
-		if rule := d.model.rules[id]; rule != nil {
-			of(rule.Stamped().Owner).Fast += c.Packets
-		}
-	}
-	slow, err := d.slow.Counters(ctx, slices.Collect(maps.Keys(d.model.rules)))
+	slow, err := d.slow.Counters(ctx, slices.Collect(maps.Keys(owners)))
 	for id, c := range slow {
-		switch id.Kind {
-		case hwabstraction.KindDeliver, hwabstraction.KindRedirect, hwabstraction.KindEgress:
-			of(d.model.rules[id].Stamped().Owner).Slow += c.Packets
-		}
+		shares[owners[id]].Slow += c.Packets
 	}
 	for _, s := range shares {
 		r.VMs = append(r.VMs, *s)
 	}
-	slices.SortFunc(r.VMs, func(a, b Share) int { return cmp.Or(slices.Compare(a.VM[:], b.VM[:])) })
+	slices.SortFunc(r.VMs, func(a, b hwabstraction.Share) int { return slices.Compare(a.Owner[:], b.Owner[:]) })
 	return r, err
+}
+
+// tiers is what is known without asking: whose the rules are, and what filters
+// had counted that are gone.
+func (d *Device) tiers() (hwabstraction.Tiers, map[hwabstraction.RuleID]owner, map[owner]*hwabstraction.Share) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := hwabstraction.Tiers{Filters: map[string]int{}, Rungs: map[string]int{}, Events: d.figures.events()}
+	for _, u := range d.units {
+		r.Rungs[d.ladder[u.rung].name]++
+	}
+	owners, shares := map[hwabstraction.RuleID]owner{}, map[owner]*hwabstraction.Share{}
+	for id, rule := range d.model.rules {
+		switch id.Kind {
+		case hwabstraction.KindDeliver, hwabstraction.KindRedirect, hwabstraction.KindEgress:
+			o := owner(rule.Stamped().Owner)
+			owners[id] = o
+			if shares[o] == nil {
+				shares[o] = &hwabstraction.Share{Owner: o, Fast: d.taken[o]}
+			}
+		}
+	}
+	return r, owners, shares
 }

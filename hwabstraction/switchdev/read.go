@@ -31,9 +31,7 @@ func (d *Device) Rules(ctx context.Context) ([]hwabstraction.RuleStatus, error) 
 // kernel only are on the same rung as the slow path's programs.
 func (d *Device) placements(ctx context.Context) (map[hwabstraction.RuleID]hwabstraction.Placement, error) {
 	out := map[hwabstraction.RuleID]hwabstraction.Placement{}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	err := d.each(ctx, nil, func(w wanted, s flower.Status) {
+	err := d.each(ctx, func(w wanted, s flower.Status) {
 		at := hwabstraction.PlacementEBPF
 		if s.InHW {
 			at = hwabstraction.PlacementHardwareStateless
@@ -61,26 +59,26 @@ func tracks(f flower.Filter) bool {
 	return false
 }
 
-// each calls f for the filters of open units that count for rules, read from the
-// kernel. of chooses units; nil = all. Caller holds mu.
-func (d *Device) each(ctx context.Context, of map[unitKey]bool, f func(wanted, flower.Status)) error {
-	lists := map[int32]map[place]flower.Status{}
-	for k, filters := range d.ledger.units {
-		if of != nil && !of[k] {
-			continue
+// each calls f for the filters that count for rules, as the kernel has them. The
+// lock is not held while ports are dumped.
+func (d *Device) each(ctx context.Context, f func(wanted, flower.Status)) error {
+	d.mu.Lock()
+	ports, filters := map[int32]bool{}, map[place]wanted{}
+	for _, unit := range d.ledger.units {
+		for _, w := range unit {
+			if counts(w) {
+				ports[w.Port], filters[placeOf(w.Filter)] = true, w
+			}
 		}
-		var found map[place]flower.Status
-		var err error
-		if of != nil {
-			found, err = d.read(ctx, d.units[k], counts)
-		} else {
-			found, err = d.list(ctx, d.units[k], lists)
-		}
-		if err != nil {
+	}
+	d.mu.Unlock()
+	for port := range ports {
+		found, err := d.cfg.Table.List(ctx, port)
+		if err != nil && !errors.Is(err, hwabstraction.ErrPortGone) {
 			return err
 		}
-		for _, w := range filters {
-			if s, ok := found[placeOf(w.Filter)]; ok && len(w.count) > 0 {
+		for _, s := range found {
+			if w, ok := filters[placeOf(s.Filter)]; ok {
 				f(w, s)
 			}
 		}
@@ -88,62 +86,63 @@ func (d *Device) each(ctx context.Context, of map[unitKey]bool, f func(wanted, f
 	return nil
 }
 
-// list reads all filters of a unit's ports, each port once.
-func (d *Device) list(ctx context.Context, u *unit, lists map[int32]map[place]flower.Status) (map[place]flower.Status, error) {
-	out := map[place]flower.Status{}
-	for _, port := range d.portsOf(u) {
-		l := lists[port]
-		if l == nil {
-			found, err := d.cfg.Table.List(ctx, port)
-			if err != nil && !errors.Is(err, hwabstraction.ErrPortGone) {
-				return nil, err
-			}
-			l = map[place]flower.Status{}
-			for _, s := range found {
-				l[placeOf(s.Filter)] = s
-			}
-			lists[port] = l
-		}
-		for k := range d.ledger.units[u.key] {
-			if k.port == port {
-				at := placeOf(d.ledger.units[u.key][k].Filter)
-				if s, ok := l[at]; ok {
-					out[at] = s
-				}
-			}
+// Counters implements hwabstraction.Device: what the slow path and filters have
+// taken. What filters counted before the process was restarted and that have
+// gone since is not in it.
+func (d *Device) Counters(ctx context.Context, ids []hwabstraction.RuleID) (map[hwabstraction.RuleID]hwabstraction.Counter, error) {
+	out, err := d.slow.Counters(ctx, ids)
+	if err != nil {
+		return out, err
+	}
+	for k, ids := range d.byUnit(out) {
+		if err := d.count(ctx, k, ids, out); err != nil && !errors.Is(err, hwabstraction.ErrPortGone) {
+			return out, err
 		}
 	}
 	return out, nil
 }
 
-// Counters implements hwabstraction.Device: what the slow path and filters have
-// taken. What filters counted before the process was restarted and that have
-// gone since is not in it.
-func (d *Device) Counters(ctx context.Context, ids []hwabstraction.RuleID) (map[hwabstraction.RuleID]hwabstraction.Counter, error) {
+// byUnit sorts rules by the units that they belong to.
+func (d *Device) byUnit(rules map[hwabstraction.RuleID]hwabstraction.Counter) map[unitKey][]hwabstraction.RuleID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out, err := d.slow.Counters(ctx, ids)
-	if err != nil {
-		return out, err
-	}
-	units := map[unitKey]bool{}
-	for id := range out {
-		out[id] = sum(out[id], d.carried[id])
+	units := map[unitKey][]hwabstraction.RuleID{}
+	for id := range rules {
 		if r := d.model.rules[id]; r != nil {
-			units[unitOf(r)] = true
+			units[unitOf(r)] = append(units[unitOf(r)], id)
 		}
 	}
-	err = d.each(ctx, units, func(w wanted, s flower.Status) {
+	return units
+}
+
+// count adds what the filters of a unit have counted and what is carried: under
+// one lock, so that nothing is counted in both.
+func (d *Device) count(ctx context.Context, k unitKey, ids []hwabstraction.RuleID, out map[hwabstraction.RuleID]hwabstraction.Counter) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		out[id] = sum(out[id], d.carried[id])
+	}
+	u := d.units[k]
+	if u == nil {
+		return nil
+	}
+	found, err := d.read(ctx, u, counts)
+	if err != nil {
+		return err
+	}
+	for _, w := range d.ledger.units[k] {
+		s, ok := found[placeOf(w.Filter)]
+		if !ok {
+			continue
+		}
 		for _, id := range w.count {
-			if c, ok := out[id]; ok {
+			if c, asked := out[id]; asked {
 				out[id] = sum(c, counted(s))
 			}
 		}
-	})
-	if errors.Is(err, hwabstraction.ErrPortGone) {
-		err = nil
 	}
-	return out, err
+	return nil
 }
 
 // unitOf is the unit that has the filters of a rule.

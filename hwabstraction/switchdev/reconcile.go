@@ -250,6 +250,9 @@ func (d *Device) carry(ctx context.Context, u *unit, changes []change) {
 		if !ok || s.Packets == 0 {
 			continue
 		}
+		if first := d.model.rules[old.count[0]]; first != nil {
+			d.taken[first.Stamped().Owner] += s.Packets
+		}
 		for _, id := range old.count {
 			if d.model.rules[id] != nil {
 				d.carried[id] = sum(d.carried[id], counted(s))

@@ -75,6 +75,7 @@ func (d *Device) drop(u *unit) {
 	delete(d.polls, u.key)
 	if u.key.port == "" {
 		delete(d.chains, u.chain)
+		delete(d.taken, u.key.vm)
 	}
 }
 
