@@ -10,11 +10,9 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,41 +20,18 @@ import (
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/internal/nstest"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
 	"github.com/dpmip/dpmip/mobility/transport"
 	"github.com/dpmip/dpmip/mobility/wire"
 )
 
-// inside names the environment variable that tells a test that it runs in a
-// network namespace of its own.
-const inside = "DPMIP_MGMT_TEST_NAMESPACE"
-
 // inNamespace runs the test once more, in a process in a new network namespace
 // with the example's addresses on its loopback interface. True means: go on.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(inside) != "" {
-		for _, args := range []string{"link set lo up", "addr add 2001:db8:f::1/128 dev lo", "addr add 2001:db8:a::1/128 dev lo", "addr add 2001:db8:b::1/128 dev lo"} {
-			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %s: %v: %s", args, err, out)
-			}
-		}
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("in the namespace: %v\n%s", err, out)
-	}
-	return false
+	return nstest.Run(t, managementAt, netip.MustParseAddr("2001:db8:a::1"), netip.MustParseAddr("2001:db8:b::1"))
 }
 
 // running is a daemon in this process.

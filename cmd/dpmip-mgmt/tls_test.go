@@ -1,17 +1,8 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,67 +11,28 @@ import (
 	"connectrpc.com/connect"
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/internal/authority"
 	"github.com/dpmip/dpmip/mgmtclient"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
 )
 
-// authority is a certificate authority in a folder.
-type authority struct {
-	t    *testing.T
-	dir  string
-	name string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, dir, name string) *authority {
+// issuer makes the files of names at the management node's address, by one
+// authority.
+func issuer(t *testing.T, dir, name string) func(of string) mgmtclient.TLSFiles {
 	t.Helper()
-	a := &authority{t: t, dir: dir, name: name}
-	a.key = a.newKey()
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	a.write(name+".crt", "CERTIFICATE", a.sign(a.cert, &a.key.PublicKey))
-	return a
-}
-
-func (a *authority) newKey() *ecdsa.PrivateKey {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, err := authority.New(name)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return k
-}
-
-func (a *authority) sign(c *x509.Certificate, k *ecdsa.PublicKey) []byte {
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, k, a.key)
-	if err != nil {
-		a.t.Fatal(err)
+	return func(of string) mgmtclient.TLSFiles {
+		t.Helper()
+		f, err := ca.Issue(dir, name+"-"+of+"-", authority.Subject{Name: of, At: []netip.Addr{managementAt}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mgmtclient.TLSFiles(f)
 	}
-	return der
-}
-
-func (a *authority) write(name, kind string, der []byte) string {
-	path := filepath.Join(a.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return path
-}
-
-// issue makes the files of a name: a certificate and its key.
-func (a *authority) issue(name string) mgmtclient.TLSFiles {
-	a.t.Helper()
-	k := a.newKey()
-	der := a.sign(&x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{managementAt.AsSlice()},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, &k.PublicKey)
-	secret, err := x509.MarshalECPrivateKey(k)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	file := a.name + "-" + name
-	return mgmtclient.TLSFiles{CA: filepath.Join(a.dir, a.name+".crt"), Cert: a.write(file+".crt", "CERTIFICATE", der), Key: a.write(file+".key", "EC PRIVATE KEY", secret)}
 }
 
 // TestMutualTLS: over TCP an agent reports what it counted, for itself and
@@ -91,8 +43,8 @@ func TestMutualTLS(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	ca, other := newAuthority(t, dir, "ca"), newAuthority(t, dir, "other")
-	own := ca.issue("mgmt")
+	ca, other := issuer(t, dir, "ca"), issuer(t, dir, "other")
+	own := ca("mgmt")
 	socket := filepath.Join(dir, "mgmt.sock")
 	path := example(t, func(_, text string) string {
 		return strings.NewReplacer(`"/var/lib/dpmip-mgmt"`, fmt.Sprintf("%q", filepath.Join(dir, "state")), `"/run/dpmip/mgmt.sock"`, fmt.Sprintf("%q", socket), `, "192.0.2.254"`, "",
@@ -114,7 +66,7 @@ func TestMutualTLS(t *testing.T) {
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
-	operator, agent := connectTo(ca.issue("operator")), connectTo(ca.issue("hv-a"))
+	operator, agent := connectTo(ca("operator")), connectTo(ca("hv-a"))
 
 	vm := mobility.NAI("vm1@dc1.example")
 	a := newHost(t, "2001:db8:a::1", 1001, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
@@ -135,7 +87,7 @@ func TestMutualTLS(t *testing.T) {
 	if err := agent.ReportMove(t.Context(), vm, 2, &v1.HolderReport{Hypervisor: "hv-b", Role: "destination"}); connect.CodeOf(err) != connect.CodePermissionDenied {
 		t.Errorf("an agent reports for another: %v", err)
 	}
-	router := connectTo(ca.issue("tor-a"))
+	router := connectTo(ca("tor-a"))
 	for _, x := range []struct {
 		by     *mgmtclient.Client
 		report *v1.RouterReport
@@ -162,7 +114,7 @@ func TestMutualTLS(t *testing.T) {
 	}
 	// With TLS 1.3 the client is through before the server has looked at its
 	// certificate: it hears of the alert, or only that the connection has ended.
-	stranger := connectTo(other.issue("operator"))
+	stranger := connectTo(other("operator"))
 	if _, err := stranger.ListMoves(t.Context(), connect.NewRequest(&v1.ListMovesRequest{})); err == nil || connect.IsWireError(err) { // an answer of the server
 		t.Errorf("a certificate of another authority: %v", err)
 	}

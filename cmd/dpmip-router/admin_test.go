@@ -2,22 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,97 +16,29 @@ import (
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/internal/authority"
+	"github.com/dpmip/dpmip/internal/nstest"
 	"github.com/dpmip/dpmip/mgmtclient"
 )
 
-// inside is set in the copy of the test that has a network of its own.
-const inside = "DPMIP_ROUTER_TEST_INSIDE"
-
-// routerAt is the router's locator in that network.
+// routerAt is the router's locator in the namespace of a test.
 const routerAt = "2001:db8:0:a::1"
 
-// inNamespace runs the test again in a network namespace of its own; false
-// outside, where it has passed or failed then.
-func inNamespace(t *testing.T) bool {
+// issuer makes the files of names that are valid until a time, by one authority.
+func issuer(t *testing.T, dir, name string) func(of string, until time.Time) mgmtclient.TLSFiles {
 	t.Helper()
-	if os.Getenv(inside) != "" {
-		for _, args := range []string{"link set lo up", "addr add " + routerAt + "/128 dev lo"} {
-			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %s: %v: %s", args, err, out)
-			}
-		}
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces need root")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("in the namespace: %v\n%s", err, out)
-	}
-	return false
-}
-
-// authority is a certificate authority in a folder.
-type authority struct {
-	t         *testing.T
-	dir, name string
-	cert      *x509.Certificate
-	key       *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, dir, name string) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: dir, name: name, key: newKey(t)}
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	a.write(name+".crt", "CERTIFICATE", a.sign(a.cert, &a.key.PublicKey))
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, err := authority.New(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k
-}
-
-func (a *authority) sign(c *x509.Certificate, k *ecdsa.PublicKey) []byte {
-	a.t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, k, a.key)
-	if err != nil {
-		a.t.Fatal(err)
+	return func(of string, until time.Time) mgmtclient.TLSFiles {
+		t.Helper()
+		f, err := ca.Issue(dir, name+"-"+of+"-", authority.Subject{Name: of, At: []netip.Addr{netip.MustParseAddr(routerAt)}, Until: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mgmtclient.TLSFiles(f)
 	}
-	return der
-}
-
-func (a *authority) write(name, kind string, der []byte) string {
-	a.t.Helper()
-	path := filepath.Join(a.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return path
-}
-
-// issue makes the files of a name, which is valid until the given time.
-func (a *authority) issue(name string, until time.Time) mgmtclient.TLSFiles {
-	a.t.Helper()
-	k := newKey(a.t)
-	der := a.sign(&x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.ParseIP(routerAt)},
-		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}, &k.PublicKey)
-	secret, err := x509.MarshalECPrivateKey(k)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	file := a.name + "-" + name
-	return mgmtclient.TLSFiles{CA: filepath.Join(a.dir, a.name+".crt"), Cert: a.write(file+".crt", "CERTIFICATE", der), Key: a.write(file+".key", "EC PRIVATE KEY", secret)}
 }
 
 // serve runs the daemon with [admin] until the test ends.
@@ -146,31 +69,32 @@ func serve(t *testing.T, dir string, own mgmtclient.TLSFiles) {
 // TestAdminOverMutualTLS: the admin interface over TCP answers who has a
 // certificate of the authority, and nobody else.
 func TestAdminOverMutualTLS(t *testing.T) {
-	if !inNamespace(t) {
+	if !nstest.Run(t, netip.MustParseAddr(routerAt)) {
 		return
 	}
 	dir := t.TempDir()
-	ca, other := newAuthority(t, dir, "ca"), newAuthority(t, dir, "other")
+	ca, other := issuer(t, dir, "ca"), issuer(t, dir, "other")
 	later := time.Now().Add(time.Hour)
-	serve(t, dir, ca.issue("tor-a", later))
+	own := ca("tor-a", later)
+	serve(t, dir, own)
 	const url = "https://[" + routerAt + "]:5438"
 	ask := func(f mgmtclient.TLSFiles) error {
-		f.CA = filepath.Join(dir, "ca.crt")
+		f.CA = own.CA
 		c, err := mgmtclient.OpenRouter(mgmtclient.Target{Address: url, TLS: f})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return useOf(t, c)
 	}
-	mgmt := ca.issue("mgmt", later)
+	mgmt := ca("mgmt", later)
 	for deadline := time.Now().Add(20 * time.Second); ask(mgmt) != nil; { // until it listens
 		if time.Now().After(deadline) {
 			t.Fatalf("the management node asks: %v", ask(mgmt))
 		}
 	}
 	for name, f := range map[string]mgmtclient.TLSFiles{
-		"another authority": other.issue("mgmt", later),
-		"an old one":        ca.issue("old", time.Now().Add(-time.Hour)),
+		"another authority": other("mgmt", later),
+		"an old one":        ca("old", time.Now().Add(-time.Hour)),
 	} {
 		if err := ask(f); err == nil || connect.IsWireError(err) { // an answer of the server
 			t.Errorf("a certificate of %s: %v, want no answer", name, err)

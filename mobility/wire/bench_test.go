@@ -74,52 +74,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-func BenchmarkParse20(b *testing.B) {
-	v, m := vectorNamed(b, "20_commit"), new(Message)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := m.Parse(v.MH); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkRead20 reads every value of vector 20 after parsing it.
-func BenchmarkRead20(b *testing.B) {
-	v, m := vectorNamed(b, "20_commit"), new(Message)
-	addrs, deliveries := make([]VMAddress, 0, 8), make([]mobility.Delivery, 0, 8)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := m.Parse(v.MH); err != nil {
-			b.Fatal(err)
-		}
-		m.Identifier()
-		m.HandoffIndicator()
-		m.LinkLayerID()
-		m.Timestamp()
-		m.Ticket()
-		m.Epoch()
-		m.Move()
-		m.Nonce()
-		m.SlotCount()
-		m.AlternateCareOf()
-		addrs = m.AppendAddresses(addrs[:0])
-		deliveries = m.AppendDeliveries(deliveries[:0])
-	}
-}
-
-// BenchmarkEncode20 builds vector 20 from its values and encodes it, unsigned.
-func BenchmarkEncode20(b *testing.B) {
-	m, buf := new(Message), make([]byte, 0, MaxLen)
-	b.ReportAllocs()
-	for b.Loop() {
-		buildCommit(m)
-		var err error
-		if buf, err = m.Append(buf[:0]); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
+// Decoding and encoding are measured by "dpmip-lab bench".
 
 func BenchmarkSign20(b *testing.B) {
 	m, buf, k := new(Message), make([]byte, 0, MaxLen), newKey(b, 0x1002, HMACSHA256)
@@ -141,23 +96,5 @@ func BenchmarkVerify20(b *testing.B) {
 		if err := k.Verify(m, v.CareOf); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// Benchmark16Pairs builds, encodes, parses and reads a message with 16 pairs.
-func Benchmark16Pairs(b *testing.B) {
-	m, p, buf := new(Message), new(Message), make([]byte, 0, MaxLen)
-	pairs := make([]mobility.Pair, 0, 16)
-	b.ReportAllocs()
-	for b.Loop() {
-		buildPairs(m)
-		var err error
-		if buf, err = m.Append(buf[:0]); err != nil {
-			b.Fatal(err)
-		}
-		if err := p.Parse(buf); err != nil {
-			b.Fatal(err)
-		}
-		pairs, _ = p.AppendPairs(pairs[:0])
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/dpmip/dpmip/internal/authority"
 	"github.com/dpmip/dpmip/testbed/topology"
 )
 
@@ -178,21 +179,21 @@ type agentConfig struct {
 	Ranges, Pools                                                         []netip.Prefix
 	Mgmt                                                                  netip.Addr
 	Keys                                                                  pairKeys
-	TLS                                                                   tlsFiles
+	TLS                                                                   authority.Files
 }
 
 type mgmtConfig struct {
 	Dir      string
 	Locators []netip.Addr
 	Listen   netip.AddrPort // of the admin interface over mutual TLS
-	TLS      tlsFiles
+	TLS      authority.Files
 	Tables   string // further tables
 }
 
 type routerConfig struct {
 	Name, Dir, Report string
 
-	TLS      tlsFiles
+	TLS      authority.Files
 	Locators []netip.Addr
 	Mgmt     netip.Addr
 	Keys     pairKeys

@@ -17,6 +17,7 @@ import (
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/api/dpmip/v1/dpmipv1connect"
+	"github.com/dpmip/dpmip/internal/authority"
 	"github.com/dpmip/dpmip/mgmtclient"
 	"github.com/dpmip/dpmip/testbed/netns"
 	"github.com/dpmip/dpmip/testbed/topology"
@@ -57,7 +58,7 @@ type DataCentre struct {
 	Mgmt *mgmtclient.Client
 
 	set     Settings
-	ca      *authority
+	ca      *authority.Authority
 	agents  map[string]dpmipv1connect.AgentServiceClient
 	daemons map[string]*daemon
 	ports   uint16 // given out by unusedPort
@@ -107,7 +108,7 @@ func (d *DataCentre) Close() error {
 
 func (d *DataCentre) start(ctx context.Context) error {
 	var err error
-	if d.ca, err = newAuthority(); err != nil {
+	if d.ca, err = authority.New("dpmip-lab"); err != nil {
 		return err
 	}
 	if d.set.fabric != nil {
@@ -179,7 +180,7 @@ func (d *DataCentre) startMgmt(context.Context) error {
 		return err
 	}
 	p, dir := &d.Lab.Plan, d.Lab.Node(topology.Mgmt).Dir
-	files, err := d.ca.issue(dir, topology.Mgmt, p.Mgmt.Both()...)
+	files, err := d.ca.Issue(dir, "", authority.Subject{Name: topology.Mgmt, At: p.Mgmt.Both()})
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func (d *DataCentre) startRouters(context.Context) error {
 			top, tables = d.set.roles(r)
 		}
 		top += d.set.Routers[r.Name]
-		files, err := d.ca.issue(dir, r.Name)
+		files, err := d.ca.Issue(dir, "", authority.Subject{Name: r.Name})
 		if err != nil {
 			return err
 		}
@@ -220,7 +221,7 @@ func (d *DataCentre) startAgents(context.Context) error {
 		if err != nil {
 			return err
 		}
-		files, err := d.ca.issue(dir, h.Name)
+		files, err := d.ca.Issue(dir, "", authority.Subject{Name: h.Name})
 		if err != nil {
 			return err
 		}
