@@ -29,8 +29,6 @@ const (
 // An error wraps what the contract calls it (Error); ErrInvalidRule where no
 // kernel would take the filter.
 func (c *Conn) Apply(ctx context.Context, requests []Request) []error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	j := job{requests: requests, errs: make([]error, len(requests))}
 	all := make([]int, len(requests))
 	for i := range all {
@@ -60,12 +58,9 @@ func (c *Conn) apply(ctx context.Context, j *job, which []int, size int) {
 			j.fill(which, fmt.Errorf("tc: not sent: %w", err))
 			return
 		}
-		sent, n := c.encode(j, which, size)
+		sent, n, lost, err := c.write.batch(j, which, size)
 		which = which[n:]
-		if len(sent) == 0 {
-			continue
-		}
-		switch lost, err := c.exchange(j, sent); {
+		switch {
 		case err != nil && tooMuch(err) && len(sent) > 1:
 			c.apply(ctx, j, sent, (len(sent)+1)/2)
 		case err != nil:
@@ -82,27 +77,38 @@ func tooMuch(err error) bool {
 	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EMSGSIZE)
 }
 
-// encode writes one batch into c.buf: sent are the requests in it, n how many of
-// which are dealt with, those that are invalid included.
-func (c *Conn) encode(j *job, which []int, size int) (sent []int, n int) {
-	c.buf = c.buf[:0]
+// batch sends one batch of which and takes its answers: sent are the requests in
+// it, n how many of which are dealt with, those that are invalid included, lost
+// those of sent whose answer is missing. An error is the send's.
+func (t *talk) batch(j *job, which []int, size int) (sent []int, n int, lost []int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if sent, n = t.encode(j, which, size); len(sent) > 0 {
+		lost, err = t.exchange(j, sent)
+	}
+	return sent, n, lost, err
+}
+
+// encode writes one batch into t.buf.
+func (t *talk) encode(j *job, which []int, size int) (sent []int, n int) {
+	t.buf = t.buf[:0]
 	sent = make([]int, 0, min(size, len(which)))
 	last := 0
-	for n < len(which) && len(sent) < size && len(c.buf) < maxBatchBytes {
+	for n < len(which) && len(sent) < size && len(t.buf) < maxBatchBytes {
 		i := which[n]
 		n++
-		at := len(c.buf)
-		b, err := j.requests[i].append(c.buf)
+		at := len(t.buf)
+		b, err := j.requests[i].append(t.buf)
 		if err != nil {
 			j.errs[i] = fmt.Errorf("%w: %w", hwabstraction.ErrInvalidRule, err)
 			continue
 		}
-		c.seq++
-		binary.NativeEndian.PutUint32(b[at+8:], c.seq)
-		c.buf, last, sent = b, at, append(sent, i)
+		t.seq++
+		binary.NativeEndian.PutUint32(b[at+8:], t.seq)
+		t.buf, last, sent = b, at, append(sent, i)
 	}
 	if len(sent) > 0 {
-		flags := c.buf[last+6:]
+		flags := t.buf[last+6:]
 		binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
 	}
 	return sent, n
@@ -120,18 +126,18 @@ func (r *Request) append(b []byte) ([]byte, error) {
 	return b, fmt.Errorf("tc: %s", r.Op)
 }
 
-// exchange sends the batch in c.buf and notes the answers. Only the last message
+// exchange sends the batch in t.buf and notes the answers. Only the last message
 // and those that fail are answered, so that without the last answer nothing is
-// known of the others: they are lost. An error is the send's.
-func (c *Conn) exchange(j *job, sent []int) (lost []int, err error) {
-	first := c.seq - uint32(len(sent)) + 1
-	if err := c.socket.Send(c.buf); err != nil {
+// known of the others: they are lost.
+func (t *talk) exchange(j *job, sent []int) (lost []int, err error) {
+	first := t.seq - uint32(len(sent)) + 1
+	if err := t.socket.Send(t.buf); err != nil {
 		return nil, err
 	}
 	answered := make([]bool, len(sent))
 	whole := true
 	for failures := 0; failures < maxFailures && !(whole && answered[len(sent)-1]); {
-		n, err := c.socket.Receive(c.rcv)
+		n, err := t.socket.Receive(t.rcv)
 		if err == unix.EAGAIN {
 			break
 		}
@@ -139,7 +145,7 @@ func (c *Conn) exchange(j *job, sent []int) (lost []int, err error) {
 			whole, failures = false, failures+1
 			continue
 		}
-		err = messages(c.rcv[:n], func(m message) {
+		err = messages(t.rcv[:n], func(m message) {
 			a, ok := m.answer()
 			if at := m.seq - first; ok && at < uint32(len(sent)) {
 				i := sent[at]

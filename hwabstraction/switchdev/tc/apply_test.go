@@ -53,7 +53,7 @@ func failed(errs []error) (list []int) {
 func TestApplyInBatches(t *testing.T) {
 	t.Parallel()
 	k := newFake(3)
-	c := newConn(k)
+	c := newConn(k, k)
 	n := maxBatch + 44
 	if errs := c.Apply(t.Context(), puts(Put, 3, n)); failed(errs) != nil {
 		t.Fatal(errors.Join(errs...))
@@ -80,6 +80,12 @@ func TestApplyInBatches(t *testing.T) {
 	if err := c.Close(); err != nil || !k.closed {
 		t.Errorf("the socket stays open: %v", err)
 	}
+	if err := c.Apply(t.Context(), puts(Put, 3, 1))[0]; !errors.Is(err, hwabstraction.ErrClosed) {
+		t.Errorf("put after Close: %v", err)
+	}
+	if _, err := c.List(t.Context(), 3); !errors.Is(err, hwabstraction.ErrClosed) {
+		t.Errorf("list after Close: %v", err)
+	}
 }
 
 func TestApplyRefused(t *testing.T) {
@@ -103,7 +109,7 @@ func TestApplyRefused(t *testing.T) {
 			k := newFake(3)
 			k.reason = "because of " + name
 			k.fail[2], k.fail[4] = tc.errno, tc.errno // in the middle, and the last one
-			errs := newConn(k).Apply(t.Context(), puts(Put, 3, 4))
+			errs := newConn(k, k).Apply(t.Context(), puts(Put, 3, 4))
 			if diff := cmp.Diff([]int{1, 3}, failed(errs)); diff != "" {
 				t.Fatalf("failed (-want +got):\n%s", diff)
 			}
@@ -130,7 +136,7 @@ func TestApplyInvalid(t *testing.T) {
 	rs[0].Filter.Priority = 0
 	rs[1].Op = 0
 	rs[3].Filter.Actions = nil
-	errs := newConn(k).Apply(t.Context(), rs)
+	errs := newConn(k, k).Apply(t.Context(), rs)
 	if diff := cmp.Diff([]int{0, 1, 3}, failed(errs)); diff != "" {
 		t.Fatalf("failed (-want +got):\n%s", diff)
 	}
@@ -142,7 +148,7 @@ func TestApplyInvalid(t *testing.T) {
 	if diff := cmp.Diff([]uint32{3}, k.handles()); diff != "" {
 		t.Errorf("handles (-want +got):\n%s", diff)
 	}
-	if errs := newConn(k).Apply(t.Context(), []Request{rs[0]}); len(k.sends) != 1 || errs[0] == nil {
+	if errs := newConn(k, k).Apply(t.Context(), []Request{rs[0]}); len(k.sends) != 1 || errs[0] == nil {
 		t.Errorf("%v; %d sends, want none for nothing", errs, len(k.sends)-1)
 	}
 }
@@ -152,7 +158,7 @@ func TestApplyDone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	k := newFake(3)
-	errs := newConn(k).Apply(ctx, puts(Put, 3, 3))
+	errs := newConn(k, k).Apply(ctx, puts(Put, 3, 3))
 	if len(failed(errs)) != 3 || !errors.Is(errs[2], context.Canceled) || len(k.sends) > 0 {
 		t.Errorf("%v after %d sends", errs, len(k.sends))
 	}
@@ -178,7 +184,7 @@ func TestApplySurvives(t *testing.T) {
 				k := newFake(3)
 				spoil(k)
 				k.fail[50], k.fail[299] = unix.ENOSPC, unix.EOPNOTSUPP
-				c := newConn(k)
+				c := newConn(k, k)
 				errs := c.Apply(t.Context(), puts(op, 3, n))
 				if diff := cmp.Diff([]int{49, 298}, failed(errs)); diff != "" {
 					t.Fatalf("failed (-want +got):\n%s\n%v", diff, errors.Join(errs...))
@@ -212,7 +218,7 @@ func TestLostReplacements(t *testing.T) {
 		rs = append(rs, Request{Replace, f})
 	}
 	rs = append(rs, Request{Replace, number(3, 2)}, Request{Delete, number(3, 2)})
-	c := newConn(k)
+	c := newConn(k, k)
 	if errs := c.Apply(t.Context(), rs); failed(errs) != nil {
 		t.Fatal(errors.Join(errs...))
 	}
@@ -230,12 +236,12 @@ func TestSilence(t *testing.T) {
 	k := newFake(3)
 	k.loses = 1000
 	k.fail[1] = unix.EIO
-	errs := newConn(k).Apply(t.Context(), puts(Put, 3, 2))
+	errs := newConn(k, k).Apply(t.Context(), puts(Put, 3, 2))
 	if diff := cmp.Diff([]int{0}, failed(errs)); diff != "" || !errors.Is(errs[0], errSilent) {
 		t.Errorf("failed (-want +got):\n%s%v", diff, errs)
 	}
 	k.sendError = unix.EPERM
-	errs = newConn(k).Apply(t.Context(), puts(Put, 3, 2))
+	errs = newConn(k, k).Apply(t.Context(), puts(Put, 3, 2))
 	if len(failed(errs)) != 2 || !errors.Is(errs[1], unix.EPERM) {
 		t.Errorf("%v", errs)
 	}
@@ -248,7 +254,7 @@ func TestPortVanishes(t *testing.T) {
 	for _, loses := range []int{0, 1} {
 		k := newFake(3, 4)
 		k.vanishAt, k.loses = 20, loses
-		c := newConn(k)
+		c := newConn(k, k)
 		rs := append(puts(Put, 3, 40), puts(Put, 4, 19)...)
 		errs := c.Apply(t.Context(), rs)
 		for i, err := range errs {
@@ -275,7 +281,7 @@ func TestDetached(t *testing.T) {
 	t.Parallel()
 	k := newFake(3)
 	k.qdiscs[3] = ""
-	c := newConn(k)
+	c := newConn(k, k)
 	errs := c.Apply(t.Context(), append(puts(Put, 3, 2), puts(Delete, 3, 2)...))
 	if diff := cmp.Diff([]int{0, 1}, failed(errs)); diff != "" || !errors.Is(errs[0], ErrDetached) || !errors.Is(errs[0], unix.EINVAL) {
 		t.Errorf("failed (-want +got):\n%s%v", diff, errs)
@@ -296,7 +302,7 @@ func TestAttach(t *testing.T) {
 	k := newFake(1, 2, 3)
 	k.qdiscs[2], k.qdiscs[4] = "ingress", ""
 	k.blocks = map[int32]bool{3: true}
-	c := newConn(k)
+	c := newConn(k, k)
 	for port, want := range map[int32]error{1: nil, 2: ErrForeign, 3: ErrForeign, 4: nil, 5: hwabstraction.ErrPortGone} {
 		if err := c.Attach(port); !errors.Is(err, want) {
 			t.Errorf("port %d: %v, want %v", port, err, want)
@@ -335,7 +341,7 @@ func TestList(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newFake(3)
-			c := newConn(k)
+			c := newConn(k, k)
 			c.Apply(t.Context(), puts(Put, 3, 5))
 			tc.spoil(k)
 			got, err := c.List(t.Context(), 3)

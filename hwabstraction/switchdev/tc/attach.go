@@ -24,13 +24,11 @@ const (
 // ErrForeign where an ingress qdisc of somebody else is there, or a block that
 // several ports share; ErrPortGone where there is no such port.
 func (c *Conn) Attach(port int32) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	request := tcmsg(head(unix.RTM_NEWQDISC, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL), port, clsactHandle, clsactParent)
 	request = binary.NativeEndian.AppendUint16(request, unix.SizeofNlAttr+7)
 	request = binary.NativeEndian.AppendUint16(request, tcaKind)
 	request = finish(append(request, "clsact\x00\x00"...))
-	err := c.query(request, func(message) error { return nil })
+	err := c.write.query(request, func(message) error { return nil })
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		err = hwabstraction.ErrPortGone
@@ -48,10 +46,10 @@ func (c *Conn) Attach(port int32) error {
 // attached is nil where the port has a clsact qdisc of its own.
 func (c *Conn) attached(port int32) error {
 	kind, shared := "", false
-	err := c.again(context.Background(), func() error {
+	err := again(context.Background(), func() error {
 		kind, shared = "", false
 		request := finish(tcmsg(head(unix.RTM_GETQDISC, unix.NLM_F_DUMP), port, 0, 0))
-		return c.query(request, func(m message) error {
+		return c.read.query(request, func(m message) error {
 			if m.typ != unix.RTM_NEWQDISC || len(m.data) < 20 {
 				return nil
 			}

@@ -1,12 +1,14 @@
 package tc
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
 )
 
@@ -38,14 +40,19 @@ type Request struct {
 	Filter flower.Filter
 }
 
-// Conn is a conversation with the kernel about filters of one network
-// namespace. Methods may be called concurrently: each has the conversation to
-// itself.
+// Conn speaks with the kernel about filters of one network namespace. Methods may
+// be called concurrently: one that reads does not wait for one that writes, and
+// one that writes waits for at most a batch of another.
 type Conn struct {
+	write, read talk
+}
+
+// talk is a conversation: a request, and its answer to the end.
+type talk struct {
 	mu     sync.Mutex // guards all that follows
 	socket socket
 	seq    uint32
-	buf    []byte
+	buf    []byte // a batch
 	rcv    []byte
 }
 
@@ -61,24 +68,44 @@ type socket interface {
 // receiveSize is more than the kernel puts into one datagram (32 KiB).
 const receiveSize = 1 << 17
 
-// Dial opens a socket in a network namespace: that of the file descriptor ns, or
+// Dial opens sockets in a network namespace: that of the file descriptor ns, or
 // the calling thread's where it is 0 or less.
 func Dial(ns int) (*Conn, error) {
-	s, err := dialIn(ns)
+	write, err := dialIn(ns)
 	if err != nil {
 		return nil, fmt.Errorf("tc: %w", err)
 	}
-	return newConn(s), nil
+	read, err := dialIn(ns)
+	if err != nil {
+		return nil, fmt.Errorf("tc: %w", errors.Join(err, write.Close()))
+	}
+	return newConn(write, read), nil
 }
 
-func newConn(s socket) *Conn { return &Conn{socket: s, rcv: make([]byte, receiveSize)} }
-
-// Close closes the socket; filters stay.
-func (c *Conn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.socket.Close()
+func newConn(write, read socket) *Conn {
+	return &Conn{
+		write: talk{socket: write, rcv: make([]byte, receiveSize)},
+		read:  talk{socket: read, rcv: make([]byte, receiveSize)},
+	}
 }
+
+// Close closes the sockets; filters stay. What is asked afterwards is ErrClosed.
+func (c *Conn) Close() error { return errors.Join(c.write.close(), c.read.close()) }
+
+func (t *talk) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.socket
+	t.socket = closed{}
+	return s.Close()
+}
+
+// closed is the socket that is none any more.
+type closed struct{}
+
+func (closed) Send([]byte) error           { return hwabstraction.ErrClosed }
+func (closed) Receive([]byte) (int, error) { return 0, hwabstraction.ErrClosed }
+func (closed) Close() error                { return nil }
 
 // dialIn opens the socket on a thread that has entered ns and is thrown away.
 func dialIn(ns int) (s socket, err error) {

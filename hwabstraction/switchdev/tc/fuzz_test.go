@@ -44,15 +44,14 @@ func FuzzKernel(f *testing.F) {
 	k.reason = "because"
 	k.fail[2] = unix.ENOSPC
 	record := func(ask func(*Conn)) {
-		c := newConn(k)
-		c.socket = recorder{k, func(b []byte) { f.Add(b, b[:len(b)/2]) }}
-		ask(c)
+		r := recorder{k, func(b []byte) { f.Add(b, b[:len(b)/2]) }}
+		ask(newConn(r, r))
 	}
 	record(func(c *Conn) { c.Apply(context.Background(), puts(Put, 3, 3)) })
 	record(func(c *Conn) { _, _ = c.List(context.Background(), 3) })
 	record(func(c *Conn) { _ = c.Attach(3) })
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		c := newConn(&liar{grams: [][]byte{one, two}})
+		c := newConn(&liar{grams: [][]byte{one, two}}, &liar{grams: [][]byte{one, two}})
 		rs := puts(Put, 3, 3)
 		for i, err := range c.Apply(context.Background(), rs) {
 			if e, ok := err.(*Error); ok && e.Filter.Handle != rs[i].Filter.Handle {

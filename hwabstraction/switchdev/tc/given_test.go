@@ -29,8 +29,8 @@ func parsed(m message) (flower.Status, bool) {
 func (w *world) capture(t *testing.T, file string) {
 	t.Helper()
 	g := given{VA: w.va, VB: w.vb}
-	real := w.conn.socket
-	w.conn.socket = recorder{real, func(b []byte) {
+	real := w.conn.read.socket
+	w.conn.read.socket = recorder{real, func(b []byte) {
 		if err := messages(b, func(m message) {
 			if _, ok := parsed(m); m.typ == unix.RTM_NEWTFILTER && ok {
 				g.Filters = append(g.Filters, slices.Clone(m.data))
@@ -40,7 +40,7 @@ func (w *world) capture(t *testing.T, file string) {
 		}
 	}}
 	_, err := w.conn.List(t.Context(), w.va)
-	w.conn.socket = real
+	w.conn.read.socket = real
 	if err != nil {
 		t.Fatal(err)
 	}

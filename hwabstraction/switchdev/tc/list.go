@@ -19,21 +19,17 @@ const tries = 8
 // classifier, in the order that the kernel asks them within a chain. A port
 // without a clsact qdisc has none; ErrPortGone where there is no such port.
 func (c *Conn) List(ctx context.Context, port int32) ([]flower.Status, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.list(ctx, port, nil)
 }
 
 // ListChain is List of one chain: the kernel leaves the others out.
 func (c *Conn) ListChain(ctx context.Context, port int32, chain uint32) ([]flower.Status, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.list(ctx, port, &chain)
 }
 
 func (c *Conn) list(ctx context.Context, port int32, chain *uint32) ([]flower.Status, error) {
 	var found []flower.Status
-	err := c.again(ctx, func() error {
+	err := again(ctx, func() error {
 		found = found[:0]
 		request := tcmsg(head(unix.RTM_GETTFILTER, unix.NLM_F_DUMP), port, 0, flower.Ingress)
 		if chain != nil {
@@ -42,7 +38,7 @@ func (c *Conn) list(ctx context.Context, port int32, chain *uint32) ([]flower.St
 			request = binary.NativeEndian.AppendUint32(request, *chain)
 		}
 		request = finish(request)
-		return c.query(request, func(m message) error {
+		return c.read.query(request, func(m message) error {
 			if m.typ != unix.RTM_NEWTFILTER {
 				return nil
 			}
@@ -63,7 +59,7 @@ func (c *Conn) list(ctx context.Context, port int32, chain *uint32) ([]flower.St
 }
 
 // again asks until an answer is whole.
-func (c *Conn) again(ctx context.Context, ask func() error) error {
+func again(ctx context.Context, ask func() error) error {
 	var err error
 	for range tries {
 		if err := ctx.Err(); err != nil {
@@ -81,8 +77,8 @@ func (c *Conn) exists(port int32) error {
 	request := head(unix.RTM_GETLINK, unix.NLM_F_ACK)
 	request = append(request, make([]byte, unix.SizeofIfInfomsg)...)
 	binary.NativeEndian.PutUint32(request[unix.SizeofNlMsghdr+4:], uint32(port))
-	err := c.again(context.Background(), func() error {
-		return c.query(finish(request), func(message) error { return nil })
+	err := again(context.Background(), func() error {
+		return c.read.query(finish(request), func(message) error { return nil })
 	})
 	if errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("%w: %w", hwabstraction.ErrPortGone, err)

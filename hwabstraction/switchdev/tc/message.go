@@ -91,17 +91,19 @@ const maxFailures = 16
 // query sends one request, with its sequence number set here, and calls each for
 // every message of the answer. A dump is read to its end whatever happens, or
 // the next one would be refused. The first error counts, except that an answer
-// which is not whole (errAgain) proves nothing.
-func (c *Conn) query(request []byte, each func(message) error) error {
-	c.seq++
-	binary.NativeEndian.PutUint32(request[8:], c.seq)
-	if err := c.socket.Send(request); err != nil {
+// which is not whole (errAgain) proves nothing. It must not be called by each.
+func (t *talk) query(request []byte, each func(message) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seq++
+	binary.NativeEndian.PutUint32(request[8:], t.seq)
+	if err := t.socket.Send(request); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	var failed error
 	whole, done := true, false
 	for failures := 0; !done; {
-		n, err := c.socket.Receive(c.rcv)
+		n, err := t.socket.Receive(t.rcv)
 		if err == unix.EAGAIN || failures == maxFailures {
 			return errAgain
 		}
@@ -112,8 +114,8 @@ func (c *Conn) query(request []byte, each func(message) error) error {
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		err = messages(c.rcv[:n], func(m message) {
-			if m.seq != c.seq || done {
+		err = messages(t.rcv[:n], func(m message) {
+			if m.seq != t.seq || done {
 				return
 			}
 			var err error

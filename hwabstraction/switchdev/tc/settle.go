@@ -31,7 +31,7 @@ func (c *Conn) settle(ctx context.Context, j *job, sent, lost []int) {
 		}
 		t, ok := tables[r.Filter.Port]
 		if !ok {
-			t = c.read(ctx, r.Filter.Port)
+			t = c.tableOf(ctx, r.Filter.Port)
 			tables[r.Filter.Port] = t
 		}
 		if done, err := t.settled(r); done {
@@ -58,7 +58,7 @@ type table struct {
 	err     error
 }
 
-func (c *Conn) read(ctx context.Context, port int32) table {
+func (c *Conn) tableOf(ctx context.Context, port int32) table {
 	filters, err := c.list(ctx, port, nil)
 	return table{filters, err}
 }
