@@ -86,6 +86,7 @@ var testbedSteps = []Step{
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
 	measured("filters a second", "filters"),
 	measured("agent with many bindings", "start"),
+	rulesShown,
 	suite("haltest software behind a fast path", "software.test", "TestConformance/behind", "-test.parallel", "4"),
 	suite("a further chain decides", "software.test", "TestFurtherChain"),
 }
@@ -180,6 +181,9 @@ func carryOut(t *testing.T, ctx context.Context, b *bench, steps []Step) {
 				t.Error(r.Failed)
 			}
 			t.Logf("%.1f s %s", r.Seconds, summary(r.Data))
+			if r.Name == rulesShown.Name && *document != "" {
+				writeRules(t, *document, r.Data)
+			}
 		})
 	}
 	if _, err := m.Wait(); err != nil {
