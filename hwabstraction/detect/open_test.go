@@ -2,6 +2,7 @@ package detect
 
 import (
 	"context"
+	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
 )
+
+var card = flag.Bool("card", false, "the kernel must have what filters need, as the emulated card's has")
 
 func needRoot(t *testing.T) {
 	t.Helper()
@@ -25,7 +28,7 @@ func TestProbe(t *testing.T) {
 	needRoot(t)
 	e := Probe(ProbeConfig{BPFDir: "/sys/fs/bpf", Region: "/dev/shm/region"})
 	must := []string{BPF, ClsBPF, IFB, TBF, NFTables, BTF}
-	if *flowerHere {
+	if *card {
 		must = append(must, fastPath...)
 	}
 	for _, name := range must {

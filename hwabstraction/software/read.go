@@ -78,12 +78,22 @@ func (d *Device) readRoutes(out []hwabstraction.RuleStatus) ([]hwabstraction.Rul
 	}
 	for _, k := range d.kernel {
 		st := hwabstraction.RuleStatus{Rule: k.rule, On: true}
-		if have[k.now.prefix] != nil {
-			st.Placement = hwabstraction.PlacementKernelRoute
+		if r := have[k.now.prefix]; r != nil {
+			st.Placement = routePlacement(r.Flags)
 		}
 		out = append(out, st)
 	}
 	return out, nil
+}
+
+// routePlacement is where a route is by its flags, RTM_F_*. A switch that follows
+// the kernel's routes marks those that it forwards by; one that it traps, or has
+// refused, is the kernel's.
+func routePlacement(flags int) hwabstraction.Placement {
+	if flags&unix.RTM_F_OFFLOAD != 0 && flags&(unix.RTM_F_TRAP|unix.RTM_F_OFFLOAD_FAILED) == 0 {
+		return hwabstraction.PlacementHardwareStateless
+	}
+	return hwabstraction.PlacementKernelRoute
 }
 
 // readSlot turns a slot back into its rule, and asks the index whether the

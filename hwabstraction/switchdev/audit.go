@@ -3,7 +3,6 @@ package switchdev
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
@@ -93,16 +92,47 @@ func (d *Device) audit(ctx context.Context) {
 	d.lookAgain()
 }
 
+// auditPort reads a port without the lock; what looks wrong then is read again
+// with it, for the loop may have been at work meanwhile.
 func (d *Device) auditPort(ctx context.Context, p watchedPort) {
+	found, err := d.cfg.Table.List(ctx, p.Index)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	found, err := d.cfg.Table.List(ctx, p.Index)
 	if errors.Is(err, hwabstraction.ErrPortGone) {
 		d.gone(p.Index)
 		return
 	}
 	if err != nil {
 		d.cfg.Log.Warn("filters are not audited", "port", p.name, "err", err)
+		return
+	}
+	suspect := map[uint32]bool{} // chains
+	there := map[place]flower.Status{}
+	for _, s := range found {
+		if s.Kind != "flower" {
+			continue
+		}
+		there[placeOf(s.Filter)] = s
+		if _, known := d.ledger.places[placeOf(s.Filter)]; !known && ours(s.Cookie) {
+			suspect[s.Chain] = true
+		}
+	}
+	for at, k := range d.ledger.places {
+		if at.port == p.Index && !d.ledger.at(k, at).stands(there) {
+			suspect[at.chain] = true
+		}
+	}
+	for chain := range suspect {
+		d.auditChain(ctx, p, chain)
+	}
+}
+
+// auditChain removes what is ours and nobody's from a chain, and puts back what
+// somebody has deleted or changed. Caller holds mu.
+func (d *Device) auditChain(ctx context.Context, p watchedPort, chain uint32) {
+	found, err := d.cfg.Table.ListChain(ctx, p.Index, chain)
+	if err != nil {
+		d.cfg.Log.Warn("a chain is not audited", "port", p.name, "chain", chain, "err", err)
 		return
 	}
 	there := map[place]flower.Status{}
@@ -123,34 +153,33 @@ func (d *Device) auditPort(ctx context.Context, p watchedPort) {
 		}
 		d.figures.Strays++
 	}
-	d.heal(p, there)
+	d.heal(p, chain, there)
 }
+
+// stands reports whether the kernel has the filter. One that an earlier process
+// has put is replaced when it is planned, if it must be.
+func (w wanted) stands(there map[place]flower.Status) bool {
+	s, ok := there[placeOf(w.Filter)]
+	return ok && (w.found != nil || s.Holds(w.Filter))
+}
+
+// at is a unit's filter at a place.
+func (l *ledger) at(k unitKey, at place) wanted { return l.units[k][l.keys[at]] }
 
 // heal forgets what is not as it should be, and has its units planned again:
 // what is missing is put, what was changed is replaced.
-func (d *Device) heal(p watchedPort, there map[place]flower.Status) {
-	var spoilt []unitKey
-	for k, filters := range d.ledger.units {
-		for _, w := range filters {
-			if w.Port != p.Index {
-				continue
-			}
-			s, ok := there[placeOf(w.Filter)]
-			if ok && (w.found != nil || s.Holds(w.Filter)) { // one found is replaced when it is planned, if it must be
-				continue
-			}
-			d.figures.Healed++
-			d.cfg.Log.Warn("somebody has deleted or changed a filter", "unit", k, "port", p.name, "chain", w.Chain, "priority", w.Priority)
-			if ok { // another filter stands at its place: it must go, or nothing can be put
-				d.cfg.Table.Apply(context.Background(), []tc.Request{{Op: tc.Delete, Filter: w.Filter}})
-			}
-			d.ledger.remove(k, w.Filter)
-			if !slices.Contains(spoilt, k) {
-				spoilt = append(spoilt, k)
-			}
+func (d *Device) heal(p watchedPort, chain uint32, there map[place]flower.Status) {
+	for at, k := range d.ledger.places {
+		w := d.ledger.at(k, at)
+		if at.port != p.Index || at.chain != chain || w.stands(there) {
+			continue
 		}
-	}
-	for _, k := range spoilt {
+		d.figures.Healed++
+		d.cfg.Log.Warn("somebody has deleted or changed a filter", "unit", k, "port", p.name, "chain", w.Chain, "priority", w.Priority)
+		if _, ok := there[at]; ok { // another filter stands at its place: it must go, or nothing can be put
+			d.cfg.Table.Apply(context.Background(), []tc.Request{{Op: tc.Delete, Filter: w.Filter}})
+		}
+		d.ledger.remove(k, w.Filter)
 		if u := d.units[k]; u != nil {
 			u.closed = u.closed && d.ledger.gated(k)
 			d.dirty[k] = true

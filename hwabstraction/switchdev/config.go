@@ -19,7 +19,8 @@ const (
 	DefaultClimb = 30 * time.Second
 )
 
-// Table is where filters are: tc.Conn, or a test's.
+// Table is where filters are: tc.Conn, or a test's. Its methods may be called
+// concurrently; a List that takes long must not keep an Apply waiting.
 type Table interface {
 	Attach(port int32) error
 	Apply(ctx context.Context, requests []tc.Request) []error

@@ -100,7 +100,9 @@ func (d *Device) adopt(ctx context.Context) error {
 		d.model.put(r.Rule)
 		d.unitsOf(r.Rule)
 	}
-	d.look()
+	d.except()
+	ports, targets := d.questions()
+	d.behold(d.look(ports, targets), ports, targets)
 	for _, p := range d.watched() {
 		found, err := d.cfg.Table.List(ctx, p.Index)
 		if err != nil {

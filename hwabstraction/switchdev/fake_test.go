@@ -44,8 +44,9 @@ type fakeTable struct {
 	mu      sync.Mutex
 	ports   map[int32]bool
 	filters map[place]flower.Status
-	refuse  func(tc.Request) error   // nil: nothing
-	offload func(flower.Filter) bool // what the driver takes; nil: nothing
+	refuse  func(tc.Request) error        // nil: nothing
+	watch   func(map[place]flower.Status) // after every request; nil: nobody
+	offload func(flower.Filter) bool      // what the driver takes; nil: nothing
 }
 
 func newTable(d *diary, ports ...int32) *fakeTable {
@@ -71,6 +72,9 @@ func (t *fakeTable) Apply(_ context.Context, requests []tc.Request) []error {
 	errs := make([]error, len(requests))
 	for i, r := range requests {
 		errs[i] = t.one(r)
+		if t.watch != nil {
+			t.watch(t.filters)
+		}
 	}
 	return errs
 }

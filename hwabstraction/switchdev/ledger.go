@@ -47,10 +47,11 @@ func placeOf(f flower.Filter) place { return place{f.Port, f.Chain, f.Priority, 
 type ledger struct {
 	units  map[unitKey]map[matchKey]wanted
 	places map[place]unitKey
+	keys   map[place]matchKey
 }
 
 func newLedger() *ledger {
-	return &ledger{units: map[unitKey]map[matchKey]wanted{}, places: map[place]unitKey{}}
+	return &ledger{units: map[unitKey]map[matchKey]wanted{}, places: map[place]unitKey{}, keys: map[place]matchKey{}}
 }
 
 func (l *ledger) put(k unitKey, w wanted) {
@@ -58,11 +59,12 @@ func (l *ledger) put(k unitKey, w wanted) {
 		l.units[k] = map[matchKey]wanted{}
 	}
 	l.units[k][keyOf(w.Filter)] = w
-	l.places[placeOf(w.Filter)] = k
+	l.places[placeOf(w.Filter)], l.keys[placeOf(w.Filter)] = k, keyOf(w.Filter)
 }
 
 func (l *ledger) remove(k unitKey, f flower.Filter) {
 	delete(l.places, placeOf(f))
+	delete(l.keys, placeOf(f))
 	if delete(l.units[k], keyOf(f)); len(l.units[k]) == 0 {
 		delete(l.units, k)
 	}

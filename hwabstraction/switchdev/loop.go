@@ -3,8 +3,10 @@ package switchdev
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
@@ -161,11 +163,10 @@ func (d *Device) next(audit time.Time) time.Time {
 	return audit
 }
 
-// look reads the scene from the kernel. Hops are asked for when they are needed.
-func (d *Device) look() {
-	s := scene{
-		ports: map[string]ways.Port{}, hops: map[netip.Addr]ways.Hop{}, exits: map[bool]ways.Exit{}, except: d.scene.except,
-	}
+// look reads the scene from the kernel, for these VM ports and redirect targets.
+// It needs no lock.
+func (d *Device) look(ports []string, targets []netip.Addr) scene {
+	s := scene{ports: map[string]ways.Port{}, hops: map[netip.Addr]ways.Hop{}, exits: map[bool]ways.Exit{}}
 	for _, name := range d.cfg.Fabric {
 		if p, err := d.cfg.Kernel.Port(name); err == nil {
 			s.uplinks = append(s.uplinks, p)
@@ -173,7 +174,7 @@ func (d *Device) look() {
 			d.cfg.Log.Warn("no uplink", "port", name, "err", err)
 		}
 	}
-	for _, name := range d.vmPorts() {
+	for _, name := range ports {
 		if p, err := d.cfg.Kernel.Port(name); err == nil {
 			s.ports[name] = p
 		}
@@ -187,17 +188,39 @@ func (d *Device) look() {
 			d.cfg.Log.Warn("no way out for VMs' ports", "ipv4", ipv4, "err", err)
 		}
 	}
-	asked := d.asked
-	d.asked = map[netip.Addr]bool{}
-	for a := range asked {
+	for _, a := range targets {
 		if hop, err := d.cfg.Kernel.Hop(a); err == nil {
 			s.hops[a] = hop
 		}
-		d.asked[a] = true
+	}
+	return s
+}
+
+// questions are what look is to ask for. Caller holds mu.
+func (d *Device) questions() (ports []string, targets []netip.Addr) {
+	return d.vmPorts(), slices.Collect(maps.Keys(d.asked))
+}
+
+// behold takes a scene, and plans again whatever was planned for another one.
+// What was asked for since look began is asked for again. Caller holds mu.
+func (d *Device) behold(s scene, ports []string, targets []netip.Addr) {
+	s.except = d.scene.except
+	for name, p := range d.scene.ports {
+		if !slices.Contains(ports, name) {
+			s.ports[name] = p
+		}
+	}
+	for a := range d.asked {
+		if _, ok := s.hops[a]; !ok && !slices.Contains(targets, a) {
+			delete(d.asked, a)
+		}
+	}
+	if reflect.DeepEqual(d.scene, s) {
+		return
 	}
 	d.scene = s
-	if len(s.except) == 0 {
-		d.except()
+	for k := range d.units {
+		d.dirty[k] = true
 	}
 }
 
@@ -215,17 +238,13 @@ func (d *Device) vmPorts() []string {
 	return out
 }
 
-// lookAgain looks, and plans again whatever may have been planned for another
-// scene.
+// lookAgain looks at the kernel. The lock is not held meanwhile.
 func (d *Device) lookAgain() {
 	d.mu.Lock()
+	ports, targets := d.questions()
+	d.mu.Unlock()
+	s := d.look(ports, targets)
+	d.mu.Lock()
 	defer d.mu.Unlock()
-	before := d.scene
-	d.look()
-	if reflect.DeepEqual(before, d.scene) {
-		return
-	}
-	for k := range d.units {
-		d.dirty[k] = true
-	}
+	d.behold(s, ports, targets)
 }

@@ -61,6 +61,10 @@ type scene struct {
 	except  map[bool][]netip.Prefix // what the slow path must see of a VM's packets, besides an exit's own
 }
 
+func (s scene) isUplink(port int32) bool {
+	return slices.ContainsFunc(s.uplinks, func(p ways.Port) bool { return p.Index == port })
+}
+
 // wanted is a filter, and the rules that it takes packets for.
 type wanted struct {
 	flower.Filter
@@ -241,7 +245,7 @@ func target(r *hwabstraction.Redirect) netip.Addr {
 func (p *plan) redirect(a netip.Addr, v verdict, zone uint16, up ways.Port, s scene) {
 	r := v.redirect
 	hop, ok := s.hops[target(r)]
-	if !ok || hop.MTU < up.MTU || r.PathMTU != 0 && int(r.PathMTU) < up.MTU {
+	if !ok || !s.isUplink(hop.Port) || hop.MTU < up.MTU || r.PathMTU != 0 && int(r.PathMTU) < up.MTU {
 		return
 	}
 	w := flower.Rewrite{SourceMAC: hop.Source, DestinationMAC: hop.Destination, Destination: written(a, v.to), Hop: true}
@@ -289,7 +293,7 @@ func planEgress(sources map[netip.Addr]hwabstraction.Egress, name string, s scen
 
 func (p *plan) leave(sources map[netip.Addr]hwabstraction.Egress, ipv4 bool, vm ways.Port, s scene) {
 	exit, ok := s.exits[ipv4]
-	if !ok || exit.MTU < vm.MTU {
+	if !ok || !s.isUplink(exit.Port) || exit.MTU < vm.MTU {
 		return
 	}
 	except := slices.Concat(always[ipv4], exit.Except, s.except[ipv4])

@@ -176,6 +176,10 @@ func TestPlanVM(t *testing.T) {
 			name: "no plain way", rules: []hwabstraction.Rule{redirection(old6, there6, second, 0)}, phases: phases{second: hit},
 			change: func(s *scene) { delete(s.hops, there6) },
 		},
+		{
+			name: "a way that is no uplink", rules: []hwabstraction.Rule{redirection(old6, there6, second, 0)}, phases: phases{second: hit},
+			change: func(s *scene) { s.hops[there6] = ways.Hop{Port: 7, MTU: 1500} },
+		},
 		{name: "a path that takes less than the uplink", rules: []hwabstraction.Rule{func() hwabstraction.Rule {
 			r := redirection(old6, there6, second, 0)
 			r.PathMTU = 1400
@@ -246,7 +250,10 @@ func TestPlanEgress(t *testing.T) {
 		t.Errorf("filters (-want +got):\n%s", diff)
 	}
 	for name, change := range map[string]func(*scene){
-		"no exit":          func(s *scene) { s.exits = nil },
+		"no exit": func(s *scene) { s.exits = nil },
+		"another exit": func(s *scene) {
+			s.exits[false], s.exits[true] = ways.Exit{Hop: ways.Hop{Port: 7, MTU: 1500}}, ways.Exit{}
+		},
 		"no port":          func(s *scene) { s.ports = nil },
 		"a smaller uplink": func(s *scene) { s.ports["vm0"] = ways.Port{Index: 7, MTU: 9000} },
 		"too many ways": func(s *scene) {

@@ -121,7 +121,8 @@ func (d *Device) gone(port int32) {
 	d.ledger.forget(port)
 	delete(d.ready, port)
 	d.figures.PortsGone++
-	d.look()
+	ports, targets := d.questions()
+	d.behold(d.look(ports, targets), ports, targets)
 	for k := range d.units {
 		d.dirty[k] = true
 	}
