@@ -17,5 +17,6 @@ func interDC() *cobra.Command {
 
 // faultFlag is the flag of a scenario that can have a fault.
 func faultFlag(c *cobra.Command, o *scenario.Options) {
+	c.Flags().StringVar(&o.Interior, "interior", scenario.InteriorOSPF, strings.Join(scenario.InteriorNames(), ", ")+": what carries routes inside")
 	c.Flags().StringVar(&o.Fault, "fault", "", strings.Join(scenario.FaultNames(), " or ")+"; empty: none")
 }

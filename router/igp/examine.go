@@ -40,6 +40,9 @@ func Examine(o *Options, f *Facts, held []Held) []Finding {
 	for _, p := range o.Protocols {
 		out = append(out, examineRedistribution(o, f, p)...)
 		out = append(out, examineNeighbours(f, p))
+		if p == ISIS && len(o.Interfaces) > 0 {
+			out = append(out, examineInterfaces(f))
+		}
 		if finding, ok := examineTimers(o, f, p); ok {
 			out = append(out, finding)
 		}
@@ -162,6 +165,19 @@ func routeMapProblem(config, name string) string {
 		}
 	}
 	return ""
+}
+
+// examineInterfaces looks at what stands in for Options.Interfaces with isisd, which
+// passes over "match interface": every host route of the kernel goes on, and must
+// not be believed by routers that are told themselves.
+func examineInterfaces(f *Facts) Finding {
+	for _, word := range []string{"ipv6", "ip"} {
+		if !strings.Contains("\n"+f.Config, "\n"+word+" protocol isis route-map ") {
+			return Finding{Name: "isis: interfaces", State: "warning", Found: "isisd passes over `match interface`: host routes out of every interface go on",
+				Advice: "keep the VMs' host routes of IS-IS out of this kernel, and of every router's that the management node tells: " + word + " protocol isis route-map"}
+		}
+	}
+	return Finding{Name: "isis: interfaces", State: "ok", Found: "isisd passes over `match interface`; a filter keeps host routes of IS-IS out of this kernel"}
 }
 
 func examineNeighbours(f *Facts, p Protocol) Finding {

@@ -27,7 +27,7 @@ var vm = netip.MustParsePrefix("2001:db8:a::7/128")
 // good is an FRR 8.4 that does everything right, with two protocols.
 func good(o *Options) fakeFRR {
 	return fakeFRR{
-		"show running-config":                      "!\nfrr version 8.4.4\n" + o.Fragment() + "end\n",
+		"show running-config":                      "!\nfrr version 8.4.4\n" + o.Fragment() + "ip protocol isis route-map TOLD\nipv6 protocol isis route-map TOLD\nend\n",
 		"show ipv6 ospf6 json":                     `{"spfScheduleDelayMsecs":0,"lsaMinimumArrivalMsecs":0}`,
 		"show ipv6 ospf6 neighbor json":            `{"neighbors":[{"neighborId":"10.0.0.2","state":"Full","interfaceName":"f0"}]}`,
 		"show ipv6 ospf6 interface json":           `{"f0":{"interfaceMtu":1500}}`,
@@ -73,9 +73,13 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 			f["show ipv6 ospf6 neighbor json"] = `{"neighbors":[{"state":"Full"},{"state":"Init"}]}`
 		}, finding: "ospf6: neighbours", state: "warning", text: "1 of 2 up"},
 		{name: "slow", change: replace("show ipv6 ospf6 json", `Arrival`+`Msecs":0`, `ArrivalMsecs":1000`), finding: "ospf6: timers", state: "warning", text: "min-arrival 1000 ms"},
+		{name: "interfaces", change: replace(config, "ip protocol isis route-map TOLD\n", ""), finding: "isis: interfaces", state: "warning", text: "ip protocol isis route-map"},
+		{name: "interfaces", change: replace(config, "ipv6 protocol isis route-map TOLD\n", ""), finding: "isis: interfaces", state: "warning", text: "ipv6 protocol isis route-map"},
+		{name: "interfaces", finding: "isis: interfaces", state: "ok"},
 		{name: "slow", change: replace("show isis summary json", `interval":1`, `interval":30`), finding: "isis: timers", state: "warning", text: "lsp-gen-interval 30 s"},
 	} {
 		o := everything()
+		o.Interfaces = []string{"h0"}
 		f := good(o)
 		if c.change != nil {
 			c.change(f)

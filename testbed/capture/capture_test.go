@@ -68,6 +68,8 @@ func TestParse(t *testing.T) {
 		{"GRE", packet4(47, 0), [2]uint16{}, "IPv4 protocol 47"},
 		{"VXLAN", packet4(17, 0, udp(1, 4789)...), [2]uint16{1, 4789}, "UDP port 4789 (VXLAN)"},
 		{"MPLS", ethernet(0x8847), [2]uint16{}, "ethertype 0x8847"},
+		{"IS-IS", ethernet(33, 0xfe, 0xfe, 0x03, 0x83, 0x1b), [2]uint16{}, ""},
+		{"another protocol with a length", ethernet(33, 0xfe, 0xfe, 0x03, 0x82, 0x1b), [2]uint16{}, "ethertype 0x0021"},
 		{"VLAN", ethernet(0x8100, 0, 5, 8, 0), [2]uint16{}, "ethertype 0x8100"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -66,9 +66,19 @@ func Parse(data []byte) Frame {
 		f.parse6(data[14:])
 	case etherARP:
 	default:
+		if isis(data) {
+			return f
+		}
 		f.Extra = fmt.Sprintf("ethertype 0x%04x", f.EtherType)
 	}
 	return f
+}
+
+// isis tells whether a frame is a router's own word in IS-IS, which is not over IP:
+// a length instead of a type (IEEE 802.3), LLC to the OSI network layer, and the
+// protocol's discriminator (ISO 10589 section 9.5).
+func isis(data []byte) bool {
+	return len(data) > 17 && binary.BigEndian.Uint16(data[12:]) <= 1500 && [4]byte(data[14:18]) == [4]byte{0xfe, 0xfe, 0x03, 0x83}
 }
 
 func (f *Frame) parse4(b []byte) {

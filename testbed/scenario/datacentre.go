@@ -42,6 +42,9 @@ type Settings struct {
 	// NoRules: between two sites, spines and borders announce every host route into
 	// the IGP, and all routers take them from it. A run that must fail.
 	NoRules bool
+	// Interior is what carries routes between two sites, one of InteriorNames; "" =
+	// OSPF.
+	Interior string
 
 	plan   *topology.Plan                             // nil = the standard one
 	fabric func(context.Context, *DataCentre) error   // what else runs, before the programs; nil = nothing

@@ -22,6 +22,7 @@ import (
 // at the provider and at the third site, rules at the borders.
 type fabric struct {
 	dc      *DataCentre
+	in      *interior
 	frr     map[string]*frr.Router
 	birds   map[string]*bird.Router
 	clients map[string]dpmipv1connect.RouterServiceClient
@@ -48,7 +49,11 @@ const provedBetweenSites = `proofs = { delivery = "require", source = "require",
 func StartTwoSites(ctx context.Context, s Settings) (*TwoSites, error) {
 	begin := clock.Now()
 	plan := topology.InterDC()
-	f := &fabric{frr: map[string]*frr.Router{}, birds: map[string]*bird.Router{}, clients: map[string]dpmipv1connect.RouterServiceClient{}}
+	in := interiorNamed(s.Interior)
+	if in == nil {
+		return nil, fmt.Errorf("scenario: interior %q: want one of %s", s.Interior, strings.Join(InteriorNames(), " "))
+	}
+	f := &fabric{in: in, frr: map[string]*frr.Router{}, birds: map[string]*bird.Router{}, clients: map[string]dpmipv1connect.RouterServiceClient{}}
 	if s.Prefix == "" {
 		s.Prefix = "sites"
 	}
@@ -83,12 +88,13 @@ func (f *fabric) start(_ context.Context, dc *DataCentre) error {
 	f.dc = dc
 	p := &dc.Lab.Plan
 	for _, r := range p.Routers {
-		x, err := frr.New(dc.Lab.Node(r.Name).NS, filepath.Join(dc.Lab.Set.Dir(), "frr-"+r.Name), frr.OSPF2, frr.OSPF3)
+		x, err := frr.New(dc.Lab.Node(r.Name).NS, filepath.Join(dc.Lab.Set.Dir(), "frr-"+r.Name), f.in.daemons...)
 		if err != nil {
 			return err
 		}
 		f.frr[r.Name] = x
 		if r.Role == "border" {
+			x.With(frr.BGP, "-p", "0") // the port is dpmip-router's
 			if err := f.edge(r.Name, edgeRules(p)); err != nil {
 				return err
 			}
@@ -108,9 +114,9 @@ func (f *fabric) startAll(p *topology.Plan) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(p.Routers))
 	for i, r := range p.Routers {
-		config := frrConfig(p, r)
+		config := frrConfig(p, r, f.in)
 		if f.dc.set.NoRules {
-			config = frrWithoutRules(p, r)
+			config = frrWithoutRules(p, r, f.in)
 		}
 		wg.Go(func() { errs[i] = f.frr[r.Name].Start(config) })
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // What follows is the configuration of the two data centres' FRRs; docs/fabric.md
-// shows it. One IGP spans both and the link between them.
+// shows it. One IGP, or BGP from router to router, spans both and the link between
+// them; what it is of its own is in an interior.
 
 // ospfLink is a link to another router; %s is its name.
 const ospfLink = `interface %s
@@ -73,13 +74,11 @@ route-map DPMIP-TOLD4 deny 10
 exit
 route-map DPMIP-TOLD4 permit 20
 exit
-ipv6 protocol ospf6 route-map DPMIP-TOLD6
-ip protocol ospf route-map DPMIP-TOLD4
 `
 
-// ospfAggregates lets a ToR tell of its hypervisors' prefixes, which are static
+// aggregates lets a ToR tell of its hypervisors' prefixes, which are static
 // routes of its kernel, too.
-const ospfAggregates = `route-map DPMIP6 permit 900
+const aggregates = `route-map DPMIP6 permit 900
  match ipv6 address prefix-list AGGREGATES6
 exit
 route-map DPMIP4 permit 900
@@ -103,48 +102,43 @@ func hostLists(ranges []netip.Prefix) string {
 
 // frrWithoutRules lets spines and borders tell of all host routes, and every
 // router take them from the others.
-func frrWithoutRules(p *topology.Plan, r topology.Router) string {
-	return strings.TrimSuffix(frrConfig(p, r), toldHosts) + torFragment(p, nil).Fragment()
+func frrWithoutRules(p *topology.Plan, r topology.Router, in *interior) string {
+	return strings.TrimSuffix(frrConfig(p, r, in), toldHosts+in.told) + in.fragment(p, r, nil).Fragment()
 }
 
 // frrConfig is what the FRR of a router of the plan runs.
-func frrConfig(p *topology.Plan, r topology.Router) string {
+func frrConfig(p *topology.Plan, r topology.Router, in *interior) string {
 	var b strings.Builder
 	var hypervisors []string
 	if r.Role != "tor" { // to which the fragment brings it
 		b.WriteString(igp.OwnNextHops)
 	}
 	own, other := p.LinksOf(r.Name)
-	fmt.Fprintf(&b, ospfStub, "lo")
+	b.WriteString(in.of(in.stub, "lo"))
 	for i, e := range own {
 		_, router := p.Router(other[i].Node)
 		switch {
 		case router:
-			fmt.Fprintf(&b, ospfLink, e.Name)
+			b.WriteString(in.of(in.link, e.Name))
 		case other[i].Node == topology.Mgmt:
-			fmt.Fprintf(&b, ospfStub, e.Name)
+			b.WriteString(in.of(in.stub, e.Name))
 		case e.Name != topology.OutPort:
 			hypervisors = append(hypervisors, e.Name)
 		}
 	}
-	fmt.Fprintf(&b, ospfRouter, r.Locator.V4)
+	b.WriteString(in.router(p, r))
 	switch r.Role {
 	case "border":
-		b.WriteString(ospfWayOut + hostLists(vmRanges(p)))
+		b.WriteString(in.wayOut(p, r) + hostLists(vmRanges(p)))
 	case "tor":
 		// The lists first: FRR applies a changed list only 5 s later.
-		b.WriteString(aggregateLists(p, r.Name) + ospfAggregates)
-		b.WriteString(torFragment(p, hypervisors).Fragment())
+		b.WriteString(aggregateLists(p, r.Name) + aggregates)
+		b.WriteString(in.fragment(p, r, hypervisors).Fragment())
 	default:
 		b.WriteString(hostLists(vmRanges(p)))
 	}
-	b.WriteString(toldHosts)
+	b.WriteString(toldHosts + in.told)
 	return b.String()
-}
-
-// torFragment is what dpmip-router at a ToR generates for its FRR.
-func torFragment(p *topology.Plan, ports []string) *igp.Options {
-	return &igp.Options{Protocols: []igp.Protocol{igp.OSPF3, igp.OSPF2}, Ranges: vmRanges(p), Interfaces: ports}
 }
 
 func aggregateLists(p *topology.Plan, tor string) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/dpmip/dpmip/testbed/topology"
 )
 
-// frozenSteps is a move during which the OSPF daemons of both spines stand
+// frozenSteps is a move during which the IGP's daemons of both spines stand
 // still: no update passes them, and they compute no routes, until everybody has
 // confirmed. They stand still for less than the dead interval, so that only what
 // a move changes is late.
@@ -26,8 +26,8 @@ var frozenSteps = []step{
 }
 
 const (
-	stageFrozen = "OSPF of the spines frozen"
-	stageThawed = "OSPF of the spines goes on"
+	stageFrozen = "IGP of the spines frozen"
+	stageThawed = "IGP of the spines goes on"
 )
 
 func (r *run) freeze(ctx context.Context, m *move) error {
@@ -52,7 +52,7 @@ func (r *run) thaw(ctx context.Context, m *move) error {
 func (f *fabric) eachSpine(do func(*frr.Router, frr.Daemon) error) error {
 	var errs []error
 	for _, spine := range []string{topology.Spine1, topology.Spine2} {
-		for _, d := range []frr.Daemon{frr.OSPF3, frr.OSPF2} {
+		for _, d := range f.in.daemons {
 			errs = append(errs, do(f.frr[spine], d))
 		}
 	}

@@ -13,14 +13,13 @@ import (
 
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/testbed/clock"
-	"github.com/dpmip/dpmip/testbed/peers/frr"
 	"github.com/dpmip/dpmip/testbed/topology"
 )
 
 // Observers between two sites, beyond the routers that are told.
 const (
 	observerPeer = "peer" // the provider's kernel: what BGP has brought
-	observerIGP  = "igp"  // what the FRR of a ToR has by OSPF: what it would give a router that nobody tells
+	observerIGP  = "igp"  // what the FRR of a ToR has by the IGP: what it would give a router that nobody tells
 )
 
 // probeRanges are what probe addresses are taken from.
@@ -33,7 +32,7 @@ type observerPlace struct{ Name, node, config string }
 func (f *fabric) observers() []observerPlace {
 	return []observerPlace{
 		{observerPeer, topology.Provider, "source = \"kernel\"\n"},
-		{observerIGP, topology.ToRB, fmt.Sprintf("source = \"frr\"\n[frr]\nsocket_dir = %q\nprotocols = [\"ospf6\", \"ospf\"]\n", f.frr[topology.ToRB].Socket())},
+		{observerIGP, topology.ToRB, fmt.Sprintf("source = \"frr\"\n[frr]\nsocket_dir = %q\nprotocols = %s\n", f.frr[topology.ToRB].Socket(), tomlList(f.in.words()))},
 	}
 }
 
@@ -94,13 +93,15 @@ func (r *run) redistributionBroken(ctx context.Context, next hop) error {
 		if err := r.stopped(ctx, next); err != nil {
 			return err
 		}
-		return r.mendToR(tor, h.Name)
+		return r.mendToR(h.Router, h.Name)
 	})
 }
 
 // mendToR gives the FRR of a hypervisor's ToR its route-maps back.
-func (r *run) mendToR(tor *frr.Router, hv string) error {
-	return tor.Apply(torFragment(&r.dc.Lab.Plan, []string{hv}).Fragment())
+func (r *run) mendToR(tor, hv string) error {
+	f, p := r.o.two.fabric, &r.dc.Lab.Plan
+	x, _ := p.Router(tor)
+	return f.frr[tor].Apply(f.in.fragment(p, x, []string{hv}).Fragment())
 }
 
 // stopped asks for a move, which a proof must stop before anything of the VM is

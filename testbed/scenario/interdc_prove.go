@@ -136,15 +136,15 @@ func sentBy(ns *netns.NS) (map[string]uint64, error) {
 	return out, nil
 }
 
-// carried waits until a router that nobody has to tell, here the FRR of a ToR of
-// the other site, has the host routes from the IGP.
+// carried waits until a router that announces no host route itself, here the FRR
+// of the other site's border, has the host routes from the IGP.
 func (r *run) carried(ctx context.Context, m *move) error {
 	f := r.o.two.fabric
 	err := r.poll(ctx, func() (string, error) {
 		for _, a := range r.slots {
-			ok, err := f.byIGP(topology.ToRB, a)
+			ok, err := f.byIGP(topology.Border1, a)
 			if err != nil || !ok {
-				return fmt.Sprintf("the FRR of %s has no OSPF route for %s", topology.ToRB, a), err
+				return fmt.Sprintf("the FRR of %s has no route of the IGP for %s", topology.Border1, a), err
 			}
 		}
 		return "", nil
@@ -155,7 +155,7 @@ func (r *run) carried(ctx context.Context, m *move) error {
 	return r.stage(ctx, m, stageIGP)
 }
 
-// byIGP reports whether the FRR of a router has a host route from OSPF.
+// byIGP reports whether the FRR of a router has a host route from the IGP.
 func (f *fabric) byIGP(node string, a netip.Addr) (bool, error) {
 	word := "ip"
 	if a.Is6() {
@@ -169,7 +169,7 @@ func (f *fabric) byIGP(node string, a netip.Addr) (bool, error) {
 		return false, err
 	}
 	for _, x := range routes[p] {
-		if strings.HasPrefix(x.Protocol, "ospf") {
+		if f.in.carries(x.Protocol) {
 			return true, nil
 		}
 	}

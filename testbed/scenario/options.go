@@ -38,6 +38,7 @@ type Options struct {
 	Capture   bool   // record every fabric link and check what is on it
 	Sabotage  string // "" = none
 	Fault     string // between two data centres; "" = none
+	Interior  string // of two data centres: what carries routes inside; "" = ospf
 	Attach    string // how eBPF programs are attached: "", "tcx" or "cls_bpf"
 	Backend   string // of the agents: "" or "software", "switchdev"
 	// Slow is how many times slower the machine is than one of metal, an emulated
@@ -81,6 +82,7 @@ func (o *Options) Validate() error {
 		{"family", o.Family, []string{"4", "6", "dual"}},
 		{"peer", o.Peer, []string{PeerOutside, PeerSource, PeerDestination, PeerThird}},
 		{"fault", o.Fault, append([]string{""}, FaultNames()...)},
+		{"interior", o.Interior, append([]string{""}, InteriorNames()...)},
 		{"attach", o.Attach, []string{"", "tcx", "cls_bpf"}},
 		{"backend", o.Backend, []string{"", "software", "switchdev"}},
 		{"sabotage", o.Sabotage, append([]string{""}, sabotageNames()...)},
@@ -102,6 +104,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("scenario: a hold of %d packets: want 0 (the agent's default) or more", o.Hold)
 	case o.Slow < 0 || o.Slow > 100:
 		return fmt.Errorf("scenario: a machine %d times slower: want 1 to 100", o.Slow)
+	case o.Interior == InteriorISIS && o.Fault == FaultUnannounced:
+		return fmt.Errorf("scenario: fault %s with interior %s: isisd passes over \"match interface\", every ToR announces", o.Fault, o.Interior)
 	case o.Backend == "switchdev" && o.Attach != "":
 		return fmt.Errorf("scenario: attach %q is of the software backend: leave it away with switchdev", o.Attach)
 	}
@@ -110,7 +114,7 @@ func (o *Options) Validate() error {
 
 // settings are what a data centre needs for the run.
 func (o *Options) settings() Settings {
-	return Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Backend: o.Backend, Slow: o.Slow, Extra: o.holds()}
+	return Settings{Bin: o.Bin, Seed: o.Seed, Attach: o.Attach, Backend: o.Backend, Slow: o.Slow, Interior: o.Interior, Extra: o.holds()}
 }
 
 // longest is how long the VM may stand still.

@@ -112,6 +112,37 @@ func (l log) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// TestOtherInteriors: the same two data centres with IS-IS inside, and with BGP
+// alone from router to router; a routed move there and back.
+func TestOtherInteriors(t *testing.T) {
+	for _, interior := range []string{scenario.InteriorISIS, scenario.InteriorBGP} {
+		t.Run(interior, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+			defer cancel()
+			sites, err := scenario.StartTwoSites(ctx, scenario.Settings{Bin: *binDir, Seed: 1, Interior: interior})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := sites.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			faults := []string{""}
+			if *long {
+				faults = append(faults, scenario.FaultIGPFrozen)
+			}
+			for _, fault := range faults {
+				o := scenario.Defaults()
+				o.Family, o.Moves, o.Out, o.PPS, o.Redirect, o.Fault = "dual", 2, log{t}, 500, mobility.RedirectRouted, fault
+				for _, p := range problemsOf(t, ctx, sites, o) {
+					t.Errorf("%s %s: %s", interior, fault, p)
+				}
+			}
+		})
+	}
+}
+
 // TestWithoutTheRules: where spines and borders announce every host route, and
 // all routers take them from the IGP, a late IGP leads packets in circles. It shows that the cell
 // with the frozen IGP can fail, and how.

@@ -50,7 +50,8 @@ type Router struct {
 	dir     string
 	daemons []Daemon // zebra first
 	procs   map[Daemon]*netns.Process
-	config  string // all that was applied
+	extra   map[Daemon][]string // arguments
+	config  string              // all that was applied
 }
 
 // New prepares an FRR of zebra and the given daemons with its files in dir, in
@@ -69,7 +70,7 @@ func New(ns *netns.NS, dir string, daemons ...Daemon) (*Router, error) {
 	if err := os.Chown(dir, uid, gid); err != nil {
 		return nil, fmt.Errorf("frr: %w", err)
 	}
-	r := &Router{ns: ns, dir: dir, daemons: append([]Daemon{Zebra}, daemons...), procs: map[Daemon]*netns.Process{}}
+	r := &Router{ns: ns, dir: dir, daemons: append([]Daemon{Zebra}, daemons...), procs: map[Daemon]*netns.Process{}, extra: map[Daemon][]string{}}
 	for _, d := range r.daemons { // without a file of its own a daemon reads /etc/frr
 		if err := os.WriteFile(r.file(d, "conf"), nil, 0o640); err != nil {
 			return nil, fmt.Errorf("frr: %w", err)
@@ -103,6 +104,9 @@ func (r *Router) file(d Daemon, suffix string) string {
 // Socket is the folder of the daemons' vty sockets: what vtysh needs.
 func (r *Router) Socket() string { return r.dir }
 
+// With gives a daemon more arguments, from its next start on.
+func (r *Router) With(d Daemon, args ...string) { r.extra[d] = args }
+
 // Start runs every daemon and applies the configuration, the integrated one of
 // frr.conf.
 func (r *Router) Start(config string) error {
@@ -123,6 +127,7 @@ func (r *Router) Run(d Daemon) error {
 	log := r.file(d, "log")
 	cmd := exec.Command(filepath.Join(programs, string(d)), "-f", r.file(d, "conf"), "-i", r.file(d, "pid"),
 		"-z", filepath.Join(r.dir, "zserv.api"), "--vty_socket", r.dir, "-P", "0", "-u", account, "-g", account, "--log", "file:"+log)
+	cmd.Args = append(cmd.Args, r.extra[d]...)
 	if d != OSPF2 && d != OSPF3 {
 		cmd.SysProcAttr = asUser(uid, gid, vty)
 	}
