@@ -10,6 +10,9 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction/flows"
 	"github.com/dpmip/dpmip/hwabstraction/nicmem"
 	"github.com/dpmip/dpmip/hwabstraction/software"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/tc"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
 )
 
 // Config says what Open builds. Zero fields mean the defaults of the parts.
@@ -66,6 +69,8 @@ type Hardware struct {
 	region *nicmem.Region
 	source *flows.Source
 	names  *Resolver
+	table  *tc.Conn
+	kernel *ways.Kernel
 }
 
 // Area returns a named area of the region; its Close does nothing.
@@ -88,6 +93,12 @@ func (h *Hardware) Close() error {
 	}
 	if h.Device != nil {
 		errs = append(errs, h.Device.Close())
+	}
+	if h.kernel != nil {
+		errs = append(errs, h.kernel.Close())
+	}
+	if h.table != nil {
+		errs = append(errs, h.table.Close())
 	}
 	if h.names != nil {
 		errs = append(errs, h.names.Close())
@@ -143,9 +154,12 @@ func (h *Hardware) open(ctx context.Context, c Config) error {
 	}
 	h.Device = device
 	if h.Choice.Backend == Switchdev {
-		if err := h.openSwitchdev(c); err != nil {
+		if err := h.openFast(c); err != nil {
 			return err
 		}
+	}
+	if err := h.withdraw(ctx, c); err != nil {
+		return err
 	}
 	source, err := flows.Open(flows.Config{NetNS: c.NetNS, Zone: device.Zone})
 	if err != nil {
@@ -175,7 +189,7 @@ func (h *Hardware) openSoftware(c Config, journal software.Journal) (*software.D
 	ways := map[string]software.Attach{AttachAuto: software.AttachAuto, AttachTCX: software.AttachTCX, AttachClsBPF: software.AttachClsBPF}
 	var place software.Place
 	if h.Choice.Backend == Switchdev {
-		place = software.Place{Priority: slowPriority, Chain: slowChain}
+		place = software.Place{Priority: switchdev.SlowPriority, Chain: switchdev.SlowChain}
 	}
 	d, err := software.Open(software.Config{
 		NetNS: c.NetNS, BPFDir: c.BPFDir, Fabric: c.Fabric, Resolve: h.names.Index, Attach: ways[h.Choice.Attach], Place: place,

@@ -2,7 +2,6 @@ package detect
 
 import (
 	"context"
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,8 +10,6 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
 )
-
-var card = flag.Bool("card", false, "the kernel must have what filters need, as the emulated card's has")
 
 func needRoot(t *testing.T) {
 	t.Helper()
@@ -28,7 +25,7 @@ func TestProbe(t *testing.T) {
 	needRoot(t)
 	e := Probe(ProbeConfig{BPFDir: "/sys/fs/bpf", Region: "/dev/shm/region"})
 	must := []string{BPF, ClsBPF, IFB, TBF, NFTables, BTF}
-	if *card {
+	if *flowerHere {
 		must = append(must, fastPath...)
 	}
 	for _, name := range must {

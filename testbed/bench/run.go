@@ -40,6 +40,7 @@ var groups = []group{
 	{"bul", "a binding update list of 1 000 000 entries", bindingList},
 	{"registrations", "durable registrations against bbolt", registrations},
 	{"restart", "100 000 VMs register again", restart},
+	{"start", "an agent with 100 000 bindings and 10 000 rules starts", starts},
 	{"agent", "size, memory and idling of dpmip-agent", agentCosts},
 	{"arming", "from the command to the first redirected packet", arming},
 	{"moves", "hot moves under traffic", moves},

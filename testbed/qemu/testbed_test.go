@@ -61,10 +61,13 @@ func hotMove(name string, more ...string) Step {
 	}
 }
 
-// filterRate measures flower filters against tc -batch in the guest.
-var filterRate = Step{
-	Name: "filters a second", Figures: "/tmp/filters.json", Time: 5 * time.Minute,
-	Command: []string{Payload + "/bin/dpmip-lab", "bench", "--quick", "--only", "filters", "--json", "/tmp/filters.json"},
+// measured is a group of benchmarks in the guest.
+func measured(name, group string) Step {
+	file := "/tmp/" + group + ".json"
+	return Step{
+		Name: name, Figures: file, Time: 5 * time.Minute,
+		Command: []string{Payload + "/bin/dpmip-lab", "bench", "--quick", "--only", group, "--json", file},
+	}
 }
 
 // testbedSteps are what must pass in the guest.
@@ -72,14 +75,18 @@ var testbedSteps = []Step{
 	suite("region reopened after kill", "nicmem.test", "Kill"),
 	suite("BUL reopened after kill", "bul.test", "Kill"),
 	suite("filters in the kernel", "tc.test", "Kernel", "-flower"),
-	suite("what the card has", "detect.test", "TestProbe|TestOpen|TestResolver", "-card"),
+	suite("what the card has", "detect.test", "TestProbe|TestOpen|TestResolver", "-flower"),
 	{Name: "filters given back", Command: []string{Payload + "/tests/tc.test", "-test.run", "TestKernelGivesBack", "-flower", "-capture", "/tmp/given.json"}, Figures: "/tmp/given.json"},
 	suite("device killed while holding", "software.test", "Killed"),
 	suite("agent killed during a redirect", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8"),
 	hotMove("hot move translated", "--redirect", "translated"),
 	hotMove("hot move routed", "--redirect", "routed"),
+	hotMove("hot move translated by filters", "--redirect", "translated", "--backend", "switchdev"),
+	hotMove("hot move routed by filters", "--redirect", "routed", "--backend", "switchdev"),
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
-	filterRate,
+	measured("filters a second", "filters"),
+	measured("agent with many bindings", "start"),
+	rulesShown,
 	suite("haltest switchdev", "detect.test", "TestSwitchdevConformance", "-flower", "-test.parallel", "4"),
 	suite("established flows are fast", "detect.test", "TestEstablishedFlowsAreFast", "-flower"),
 	suite("haltest software behind a fast path", "software.test", "TestConformance/behind", "-test.parallel", "4"),
@@ -176,6 +183,9 @@ func carryOut(t *testing.T, ctx context.Context, b *bench, steps []Step) {
 				t.Error(r.Failed)
 			}
 			t.Logf("%.1f s %s", r.Seconds, summary(r.Data))
+			if r.Name == rulesShown.Name && *document != "" {
+				writeRules(t, *document, r.Data)
+			}
 		})
 	}
 	if _, err := m.Wait(); err != nil {

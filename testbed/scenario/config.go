@@ -62,7 +62,7 @@ key = "{{.TLS.Key}}"
 
 [device]
 backend = "{{.Backend}}"
-{{if eq .Backend "software"}}attach = "{{.Attach}}"{{end}}
+{{if eq .Backend "software"}}attach = "{{.Attach}}"{{else}}skip_hw = true{{end}}
 fabric = ["{{.Fabric}}"]
 bpf_dir = "{{.BPF}}"
 
