@@ -16,6 +16,7 @@ func (c *Core) advance(b *Binding) {
 	c.dropYields(b)
 	c.unroute(b)
 	c.proveRoutes(b)
+	c.proveDeparture(b)
 	c.releaseOld(b)
 	c.advanceMove(b)
 }
@@ -98,7 +99,7 @@ func (c *Core) settled(b *Binding) bool {
 
 // emptied reports whether nothing of a VM that is gone is left to be told.
 func (c *Core) emptied(b *Binding) bool {
-	return len(b.Anchors) == 0 && len(b.Routes) == 0 && !b.rehearsing() && len(b.Quarantine) == 0 && b.Open == 0
+	return len(b.Anchors) == 0 && len(b.Routes) == 0 && !b.rehearsing() && len(b.Quarantine) == 0 && len(b.Leaving) == 0 && b.Open == 0
 }
 
 // expire does for one VM what time has brought about.
@@ -117,9 +118,8 @@ func (c *Core) expire(vm mobility.VMID) {
 		c.tx.remove(vm)
 		return
 	}
-	if slices.ContainsFunc(b.Quarantine, func(q Quarantined) bool { return !c.now.Before(q.Until) }) {
-		e := c.tx.edit(vm)
-		e.Quarantine = slices.DeleteFunc(e.Quarantine, func(q Quarantined) bool { return !c.now.Before(q.Until) })
+	if slices.ContainsFunc(b.Quarantine, func(q Quarantined) bool { return c.released(b, q) }) {
+		c.endQuarantine(c.tx.edit(vm))
 	}
 	if m := c.tx.move(vm, b.Open); m != nil && m.State != MoveAborting && !m.Deadline.IsZero() && !c.now.Before(m.Deadline) {
 		c.abort(c.tx.editMove(vm, b.Open), "no COMMIT within the prepare time-out")
@@ -128,6 +128,7 @@ func (c *Core) expire(vm mobility.VMID) {
 		c.proofsDue(c.tx.editMove(vm, b.Open))
 	}
 	c.routesDue(c.tx.binding(vm))
+	c.departureDue(vm)
 }
 
 // leave ends a binding: anchors and routers are told to forget the VM, its
@@ -141,6 +142,7 @@ func (c *Core) leave(b *Binding, why string) {
 	if m := c.tx.editMove(b.VM, b.Open); b.Open != 0 && m != nil {
 		c.abort(m, "the VM is gone: "+why)
 	}
+	c.planDeparture(b)
 	until := c.now.Add(c.inv.Lifetimes.Quarantine)
 	for _, a := range b.Slots {
 		b.quarantine(a, until)

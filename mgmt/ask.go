@@ -98,8 +98,8 @@ func (c *Core) authorise(q *question) error {
 		case q.b != nil && q.b.has(s):
 			continue
 		case taken && owner != q.Request.VM:
-			c.emit(Count{"claims", q.host.Name})
-			return mobility.Refuse(addressStatus(s), "%s belongs to vm %s at %s, which keeps it; %s claims it for another VM", s, owner, c.placeOf(owner), q.host.Name)
+			c.claimed(q, s, owner)
+			return mobility.Refuse(addressStatus(s), "%s belongs to vm %s at %s, which keeps it; %s claims it for another VM", s, owner, c.placeOf(owner), c.sited(q.host.Name))
 		case s.Is4() && !q.host.HasRange(true):
 			return mobility.Refuse(mobility.StatusNoIPv4, "hypervisor %s has no IPv4 range", q.host.Name)
 		case !q.host.Owns(s):
@@ -107,14 +107,6 @@ func (c *Core) authorise(q *question) error {
 		}
 	}
 	return nil
-}
-
-// placeOf names who serves a VM, for people.
-func (c *Core) placeOf(vm mobility.VMID) string {
-	if b := c.tx.binding(vm); b != nil && b.Hypervisor != "" {
-		return b.Hypervisor
-	}
-	return "nobody"
 }
 
 func addressStatus(a netip.Addr) mobility.Status {

@@ -18,11 +18,14 @@ func (c *Core) takeOver(q *question) error {
 	case q.open != nil && q.open.To == q.host.Name && c.entitled(q):
 		return c.commitMove(q, q.open)
 	case !r.Ticket.IsZero():
+		c.foreign(q)
 		return mobility.Refuse(mobility.StatusProhibited, "the ticket is not valid for vm %s at %s, epoch %d", r.VM, q.host.Name, r.Epoch)
 	case r.Handoff == mobility.HandoffUnchanged:
+		c.foreign(q)
 		c.tellAgain(q)
 		return mobility.Refuse(mobility.StatusProhibited, "%s does not serve vm %s, %s does", q.host.Name, r.VM, q.b.Hypervisor)
 	case c.inv.Policy.Tickets:
+		c.foreign(q)
 		return mobility.Refuse(mobility.StatusProhibited, "a move of vm %s from %s to %s needs a ticket", r.VM, q.b.Hypervisor, q.host.Name)
 	case r.Epoch != 0 && r.Epoch < q.b.Epoch:
 		return mobility.Refuse(mobility.StatusProhibited, "epoch %d is older than the binding's %d", r.Epoch, q.b.Epoch)

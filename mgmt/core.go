@@ -63,6 +63,7 @@ type Core struct {
 	peers    map[string]*Peer
 	namesOf  map[mobility.VMID]*NamesRecord
 	byAddr   map[netip.Addr]mobility.VMID
+	claims   map[claimKey]*Claim
 	byHost   map[string]map[mobility.VMID]struct{} // serving hypervisor -> VMs
 
 	volatile map[mobility.VMID]*volatile
@@ -103,7 +104,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 		bindings: map[mobility.VMID]*Binding{}, moves: map[moveID]*Move{}, epochs: map[mobility.VMID][]mobility.Epoch{}, peers: map[string]*Peer{},
 		namesOf: map[mobility.VMID]*NamesRecord{}, byAddr: map[netip.Addr]mobility.VMID{}, byHost: map[string]map[mobility.VMID]struct{}{},
 		volatile: map[mobility.VMID]*volatile{}, tokens: map[registration.Token]*flight{}, contacts: map[string]*contact{},
-		provers: map[string][]string{}, asked: map[probe.Token]*asked{}, tokensOf: map[moveID][]probe.Token{},
+		provers: map[string][]string{}, asked: map[probe.Token]*asked{}, claims: map[claimKey]*Claim{}, tokensOf: map[moveID][]probe.Token{},
 		limits: map[string]int{}, guessed: map[string]time.Time{}, crowded: map[string]map[mobility.VMID]struct{}{},
 	}
 	orders, err := c.restore(records)
@@ -131,6 +132,7 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 	}
 	c.resumeNames()
 	c.provedAgain()
+	c.departAgain()
 	c.resumeBudgets()
 	return c, c.end(), nil
 }

@@ -53,6 +53,10 @@ func (b *Binding) appendJSON(dst []byte) []byte {
 	dst = appendRare(dst, "rehearsal", len(b.Rehearsal), b.Rehearsal)
 	dst = appendRare(dst, "yields", len(b.Yields), b.Yields)
 	dst = appendRare(dst, "quarantine", len(b.Quarantine), b.Quarantine)
+	dst = appendRare(dst, "leaving", len(b.Leaving), b.Leaving)
+	if !b.LeaveBy.IsZero() {
+		dst = appendTime(append(dst, `,"leave_by":`...), b.LeaveBy)
+	}
 	if b.Open != 0 {
 		dst = appendNumber(dst, "open", uint64(b.Open))
 	}

@@ -84,6 +84,8 @@ func fill(rng *rand.Rand, v reflect.Value) {
 		v.SetBool(true)
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(1 + rng.IntN(3)))
+	case reflect.Int64:
+		v.SetInt(rng.Int64N(1e12))
 	case reflect.Float64:
 		v.SetFloat(float64(rng.IntN(1e6)) / 8)
 	default:

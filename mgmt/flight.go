@@ -156,6 +156,7 @@ func (c *Core) nextDue(b *Binding) time.Time {
 	if b.Hypervisor != "" && b.Grace.IsZero() {
 		consider(c.lookAgain(b))
 	}
+	consider(b.LeaveBy)
 	for _, q := range b.Quarantine {
 		consider(q.Until)
 	}

@@ -149,6 +149,10 @@ func (c *Core) proofReported(e ProofReport) {
 	if a == nil {
 		return
 	}
+	if a.move == departureID(a.move.vm) {
+		c.departureReported(e, a)
+		return
+	}
 	m := c.tx.move(a.move.vm, a.move.epoch)
 	if m.openProof(a.key) == nil {
 		c.callOff(e.Token)

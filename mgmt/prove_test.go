@@ -79,6 +79,14 @@ func (w *world) tasks([]string) {
 	w.say("%d to catch, %d to send, %d asked", len(w.probing.catches), len(w.probing.sends), len(w.core.asked))
 }
 
+// lingering lists the host routes that ought to be gone.
+func (w *world) lingering([]string) {
+	for _, l := range w.core.Lingering() {
+		w.say("%s: %s %s %s %s", l.VM, l.Proof.String(), l.Proof.State, l.Proof.Detail, l.Proof.To)
+	}
+	w.say("%d missing so far", w.counts["proofs withdrawn/missing"])
+}
+
 // mute is a node whose connection ends: it gives up what it was asked.
 func (w *world) mute(f []string) {
 	of := func(_ probe.Token, e Prove) bool { return e.To == f[0] }

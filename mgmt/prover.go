@@ -93,6 +93,11 @@ func (c *Core) whyNot(node string, a TaskAction) string {
 	return ""
 }
 
+// MayAsk reports whether the node can be asked about host routes now.
+func (c *Core) MayAsk(node string) bool {
+	return c.whyNot(node, TaskInstalled) == "" && c.whyNot(node, TaskAbsent) == ""
+}
+
 // give hands out a task of a proof, now and again whenever its node comes back.
 func (c *Core) give(a *asked, to string, t Task) {
 	p := Prove{to, t}

@@ -38,9 +38,14 @@ type Binding struct {
 	Rehearsal  []Route              `json:"rehearsal,omitempty"` // of probe addresses, before a switch
 	Yields     []Yield              `json:"yields,omitempty"`    // addresses that have given way, see yield.go
 	Quarantine []Quarantined        `json:"quarantine,omitempty"`
-	Open       mobility.Epoch       `json:"open,omitempty"` // the move before its COMMIT, 0 = none
-	Last       mobility.Epoch       `json:"last,omitempty"` // the committed move that is not done, 0 = none
-	Orders     []registration.Order `json:"orders,omitempty"`
+	// Leaving are the host routes of a VM that is gone, to be seen to go; LeaveBy is
+	// when the alarm is raised, zero before they are asked for.
+	Leaving []Proof   `json:"leaving,omitempty"`
+	LeaveBy time.Time `json:"leave_by,omitzero"`
+
+	Open   mobility.Epoch       `json:"open,omitempty"` // the move before its COMMIT, 0 = none
+	Last   mobility.Epoch       `json:"last,omitempty"` // the committed move that is not done, 0 = none
+	Orders []registration.Order `json:"orders,omitempty"`
 }
 
 // OldState is how far an old address has drained.
@@ -106,6 +111,7 @@ func (b *Binding) clone() *Binding {
 	c.Routes = slices.Clone(b.Routes)
 	c.Rehearsal = slices.Clone(b.Rehearsal)
 	c.Yields = slices.Clone(b.Yields)
+	c.Leaving = slices.Clone(b.Leaving)
 	c.Quarantine = slices.Clone(b.Quarantine)
 	c.Orders = slices.Clone(b.Orders)
 	return &c

@@ -52,6 +52,7 @@ func (c *Core) register(q *question) error {
 	b.dropAnchor(q.host.Name)
 	b.unquarantine(b.Slots)
 	lifetime := c.grant(b, r.Lifetime)
+	c.proveDeparture(b)
 	c.accept(q, b, "register", registration.Reply{Lifetime: lifetime, Epoch: e, Slots: b.Slots})
 	return nil
 }

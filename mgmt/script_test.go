@@ -137,6 +137,7 @@ func init() {
 		"unblock":    (*world).unblock,
 		"proofs":     (*world).proofs,
 		"tasks":      (*world).tasks,
+		"lingering":  (*world).lingering,
 		"limit":      (*world).limit,
 		"traffic":    (*world).traffic,
 	}

@@ -110,7 +110,11 @@ func (p *Proof) tasks(t probe.Token) []Prove {
 
 // tokenOf is that of a proof under way; zero = it is not.
 func (c *Core) tokenOf(m *Move, k proofKey) probe.Token {
-	for _, t := range c.tokensOf[moveID{m.VM, m.Epoch}] {
+	return c.tokenUnder(moveID{m.VM, m.Epoch}, k)
+}
+
+func (c *Core) tokenUnder(id moveID, k proofKey) probe.Token {
+	for _, t := range c.tokensOf[id] {
 		if c.asked[t].key == k {
 			return t
 		}

@@ -17,7 +17,7 @@ type Metrics struct {
 	moves       *prometheus.CounterVec
 	peers       *prometheus.CounterVec
 	names       *prometheus.CounterVec // orders for the DNS
-	claims      *prometheus.CounterVec // of addresses that another VM has
+	claims      *prometheus.CounterVec // of what another has
 	events      *prometheus.CounterVec // of the conversations
 	proofs      *prometheus.CounterVec
 	budgets     *prometheus.CounterVec
@@ -39,7 +39,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		moves:       vec("dpmip_mgmt_moves_total", "Moves by what became of them.", "event"),
 		peers:       vec("dpmip_mgmt_peer_events_total", "Peers that came up, went down or restarted.", "peer", "event"),
 		names:       vec("dpmip_mgmt_names_total", "Orders for the DNS that have ended: proved at every server, or troubled.", "result"),
-		claims:      vec("dpmip_mgmt_address_claims_total", "Requests for an address that another VM has, by who sent them: an alarm.", "hypervisor"),
+		claims:      vec("dpmip_mgmt_claims_total", "Requests for an address that another VM has, or for a VM that another hypervisor serves, by who sent them: an alarm.", "hypervisor", "of"),
 		events:      vec("dpmip_mgmt_registration_events_total", "Events of the conversations, drops among them.", "event"),
 		proofs:      vec("dpmip_mgmt_proofs_total", "Proofs that the network is ready, by kind and what became of them.", "kind", "result"),
 		budgets:     vec("dpmip_mgmt_budget_events_total", "Addresses that gave way at a full router, or were routed again; overbooked: nobody could give way.", "router", "event"),
@@ -81,7 +81,8 @@ func (m *Metrics) count(c mgmt.Count) {
 	case "gave_way", "routed_again", "overbooked":
 		m.budgets.WithLabelValues(c.Label, c.Name).Inc()
 	case "claims":
-		m.claims.WithLabelValues(c.Label).Inc()
+		at := strings.LastIndex(c.Label, "/")
+		m.claims.WithLabelValues(c.Label[:at], c.Label[at+1:]).Inc()
 	case "store_failures":
 		m.storeErrors.Inc()
 	default:
@@ -106,6 +107,7 @@ type gauges struct {
 	loop                        *Loop
 	bindings, moves, outbox, up *prometheus.Desc
 	namesPending, namesTroubled *prometheus.Desc
+	lingering                   *prometheus.Desc
 	gaveWay                     *prometheus.Desc
 }
 
@@ -118,6 +120,7 @@ func Gauges(l *Loop) prometheus.Collector {
 		namesPending:  prometheus.NewDesc("dpmip_mgmt_names_pending", "VMs whose last order for the DNS has not ended.", nil, nil),
 		namesTroubled: prometheus.NewDesc("dpmip_mgmt_names_troubled", "VMs that the DNS is not known to be right about, and why is known: an alarm.", nil, nil),
 		gaveWay:       prometheus.NewDesc("dpmip_mgmt_gave_way", "Addresses of routed moves that are translated because the router has no room.", []string{"router"}, nil),
+		lingering:     prometheus.NewDesc("dpmip_mgmt_lingering_routes", "Host routes of VMs that are gone which an observer has not lost in time: an alarm.", nil, nil),
 		up:            prometheus.NewDesc("dpmip_mgmt_peer_up", "1 while the peer answers heartbeats.", []string{"peer"}, nil),
 	}
 }
@@ -129,6 +132,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.up
 	ch <- g.namesPending
 	ch <- g.namesTroubled
+	ch <- g.lingering
 	ch <- g.gaveWay
 }
 
@@ -138,7 +142,7 @@ const scrapeWait = 5 * time.Second
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeWait)
 	defer cancel()
-	var bindings, moves, pending, troubled int
+	var bindings, moves, pending, troubled, lingering int
 	var peers map[string]*mgmt.PeerView
 	gaveWay := map[string]int{}
 	if err := g.loop.Do(ctx, func(c *mgmt.Core) {
@@ -150,6 +154,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 		pending, troubled = c.NamesPending(), len(c.NamesTrouble())
+		lingering = len(c.Lingering())
 	}); err != nil {
 		ch <- prometheus.NewInvalidMetric(g.bindings, err)
 		return
@@ -161,6 +166,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	for name, n := range gaveWay {
 		ch <- prometheus.MustNewConstMetric(g.gaveWay, prometheus.GaugeValue, float64(n), name)
 	}
+	ch <- prometheus.MustNewConstMetric(g.lingering, prometheus.GaugeValue, float64(lingering))
 	for name, p := range peers {
 		up := 0.0
 		if p.Up {

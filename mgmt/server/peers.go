@@ -67,6 +67,7 @@ func (s *Service) Doctor(ctx context.Context, _ *connect.Request[v1.DoctorReques
 	err := s.Loop.Do(ctx, func(c *mgmt.Core) {
 		out.Checks = append(out.Checks, peerChecks(c)...)
 		out.Checks = append(out.Checks, outboxCheck(c), budgetCheck(c), expiryCheck(c), namesCheck(c))
+		out.Checks = append(out.Checks, claimsCheck(c, time.Now()), departureCheck(c), observersCheck(c))
 	})
 	if err != nil {
 		return nil, failure(err)

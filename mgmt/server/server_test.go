@@ -401,3 +401,28 @@ func TestLoadKey(t *testing.T) {
 		t.Errorf("half a key: %v", err)
 	}
 }
+
+// TestDoctorTellsClaims: who claims what another has is named.
+func TestDoctorTellsClaims(t *testing.T) {
+	l := newLab(t, &store.Memory{})
+	l.reply(l.submit(hostA, register("vm1", slot)))
+	if r := l.reply(l.submit(hostB, register("vm9", slot))); r.Status == mobility.StatusAccepted {
+		t.Fatal("two VMs have one address")
+	}
+	doc, err := l.client.Doctor(t.Context(), request(&v1.DoctorRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*v1.Check{}
+	for _, c := range doc.Msg.Checks {
+		found[c.Name] = c
+	}
+	if c := found["claims"]; c.GetState() != "warning" || !strings.HasPrefix(c.GetFound(), "b claims ") || !strings.Contains(c.GetFound(), "belongs to vm vm1 at a (1 times, last ") {
+		t.Errorf("claims: %v", c)
+	}
+	for _, name := range []string{"departures", "observers"} {
+		if c := found[name]; c.GetState() != "ok" {
+			t.Errorf("%s: %v", name, c)
+		}
+	}
+}

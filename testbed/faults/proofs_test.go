@@ -261,3 +261,60 @@ func TestProofsOfRoutes(t *testing.T) {
 		}},
 	})
 }
+
+// check is one of the management node's doctor.
+func (w *world) check(name string) *v1.Check {
+	w.t.Helper()
+	res, err := w.mgmt().Doctor(w.ctx, connect.NewRequest(&v1.DoctorRequest{}))
+	w.must(err)
+	for _, c := range res.Msg.Checks {
+		if c.Name == name {
+			return c
+		}
+	}
+	w.t.Fatalf("doctor has no check %q", name)
+	return nil
+}
+
+// checked waits until a check of the doctor is in a state, and says why.
+func (w *world) checked(name, state string, found ...string) {
+	w.t.Helper()
+	w.eventually("doctor's check "+name, func() string {
+		c := w.check(name)
+		for _, text := range found {
+			if c.State != state || !strings.Contains(c.Found, text) {
+				return fmt.Sprintf("%s %s, want %s, %s", c.State, c.Found, state, text)
+			}
+		}
+		if c.State != state {
+			return c.State + " " + c.Found
+		}
+		return ""
+	})
+}
+
+// TestRoutesOfAGoneVM: when a VM that had host routes is gone, a router that goes
+// on leading to where it was is told, and its address is nobody's until then.
+func TestRoutesOfAGoneVM(t *testing.T) {
+	s := proved
+	s.Grace = 100 * time.Millisecond
+	alone(t, s, nil, func(w *world) {
+		w.checked("observers", "ok", "2 of 2")
+		m := w.routed().prepare()
+		m.finish()
+		m.state("done")
+		a := w.vm(mover).Addr.V6
+		ns := w.dc.Lab.Node(topology.ToRA).NS
+		w.must(ns.Run(exec.Command("ip", "-6", "route", "add", a.String()+"/128", "dev", "hvA", "metric", "500")))
+		_, err := w.agent(topology.HVB).DetachVM(w.ctx, connect.NewRequest(&v1.DetachVMRequest{Vm: m.id, WaitNs: int64(10 * time.Second)}))
+		w.must(err)
+		w.routesTo("")
+		w.checked("departures", "warning", a.String()+" (vm "+m.id+") at torA")
+		if got := w.metrics(topology.Mgmt)["dpmip_mgmt_lingering_routes"]; got != 1 {
+			w.t.Errorf("dpmip_mgmt_lingering_routes = %v, want 1", got)
+		}
+		w.must(ns.Run(exec.Command("ip", "-6", "route", "del", a.String()+"/128", "metric", "500")))
+		w.checked("departures", "ok")
+		w.checked("claims", "ok")
+	})
+}

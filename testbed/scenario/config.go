@@ -100,6 +100,7 @@ allow_unknown_vms = false
 [lifetimes]
 binding = "{{.Lifetime}}"
 quarantine = "{{.Drain}}"
+{{if .Grace}}grace = "{{.Grace}}"{{end}}
 ` + timers + `
 {{range .Sites}}
 [[site]]
@@ -208,6 +209,7 @@ type inventoryConfig struct {
 	Routers                 []inventoryRouter
 	VMs                     []topology.VM
 	Lifetime, Drain, Policy string
+	Grace                   time.Duration
 	Services                map[string]string // lines added to a VM's table, by its identifier
 }
 

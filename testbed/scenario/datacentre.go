@@ -33,6 +33,7 @@ type Settings struct {
 	Slow     int               // as in Options
 	Lifetime time.Duration     // of bindings; 0 = 10 min
 	Policy   string            // lines added to the inventory's [policy]
+	Grace    time.Duration     // after a deregistration; 0 = the default, 10 s
 	Drain    time.Duration     // how long a redirect must be quiet; 0 = 500 ms
 	Extra    map[string]string // lines added to a node's agent configuration
 	Traffic  time.Duration     // how often agents report traffic; 0 = as they come
@@ -164,7 +165,7 @@ func (d *DataCentre) reportsTo() netip.AddrPort {
 
 func (d *DataCentre) writeInventory() error {
 	p := &d.Lab.Plan
-	inv := inventoryConfig{VMs: p.VMs, Policy: d.set.Policy, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Sites: d.set.sites, Services: d.set.names.services()}
+	inv := inventoryConfig{VMs: p.VMs, Policy: d.set.Policy, Lifetime: d.set.Lifetime.String(), Drain: d.set.Drain.String(), Grace: d.set.Grace, Sites: d.set.sites, Services: d.set.names.services()}
 	for i, h := range p.Hypervisors {
 		inv.Hypervisors = append(inv.Hypervisors, inventoryHypervisor{&h, d.locators(h.Locator), keysFor(i, h.Name, d.set.Seed)})
 	}
