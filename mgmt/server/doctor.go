@@ -21,7 +21,7 @@ func claimsCheck(c *mgmt.Core, now time.Time) *v1.Check {
 	}
 	var list []string
 	for _, x := range claims[:min(examples, len(claims))] {
-		list = append(list, fmt.Sprintf("%s (%d times, last %s ago)", x.String(), x.Count, now.Sub(x.Last).Round(time.Second)))
+		list = append(list, fmt.Sprintf("%s (%d so far, last %s ago)", x.String(), x.Count, now.Sub(x.Last).Round(time.Second)))
 	}
 	check.State, check.Found = "warning", strings.Join(list, "; ")
 	if more := len(claims) - len(list); more > 0 {

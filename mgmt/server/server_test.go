@@ -417,7 +417,7 @@ func TestDoctorTellsClaims(t *testing.T) {
 	for _, c := range doc.Msg.Checks {
 		found[c.Name] = c
 	}
-	if c := found["claims"]; c.GetState() != "warning" || !strings.HasPrefix(c.GetFound(), "b claims ") || !strings.Contains(c.GetFound(), "belongs to vm vm1 at a (1 times, last ") {
+	if c := found["claims"]; c.GetState() != "warning" || !strings.HasPrefix(c.GetFound(), "b claims ") || !strings.Contains(c.GetFound(), "belongs to vm vm1 at a (1 so far, last ") {
 		t.Errorf("claims: %v", c)
 	}
 	for _, name := range []string{"departures", "observers"} {
