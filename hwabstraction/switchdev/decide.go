@@ -72,8 +72,9 @@ func (m *model) restore(o owner, first *hwabstraction.Deliver, phases map[hwabst
 		return verdict{}
 	}
 	del, red := s.acting(phases)
-	if del != nil && del.Stamp.Epoch >= first.Stamp.Epoch && del.Restore == del.Address {
-		if p := phases[del.Stamp]; !p.active || !p.settled {
+	if del != nil {
+		// An older delivery than the first, or one that restores in turn, is not plain.
+		if p := phases[del.Stamp]; !p.active || !p.settled || del.Stamp.Epoch < first.Stamp.Epoch || del.Restore != del.Address {
 			return verdict{}
 		}
 		if del.Stamp != first.Stamp {
@@ -81,13 +82,13 @@ func (m *model) restore(o owner, first *hwabstraction.Deliver, phases map[hwabst
 		}
 		v.deliver = del
 	}
-	if red == nil || red.Stamp.Epoch <= v.deliver.Stamp.Epoch {
+	switch {
+	case red == nil, del != nil && red.Stamp.Epoch <= del.Stamp.Epoch:
 		return m.arrive(v)
+	case red.Stamp.Epoch > v.deliver.Stamp.Epoch && phases[red.Stamp].hit:
+		return verdict{redirect: red, to: red.To, restored: true, count: append(v.count, red.ID())}
 	}
-	if !phases[red.Stamp].hit {
-		return verdict{}
-	}
-	return verdict{redirect: red, to: red.To, restored: true, count: append(v.count, red.ID())}
+	return verdict{} // the first packet is not timed, or an older redirect is alone at the address
 }
 
 // arrive holds the verdict only if all that delivers to this address names one

@@ -161,6 +161,13 @@ func TestPlanVM(t *testing.T) {
 				port 1 chain 16 prio 2 ip6 hops 0/0xfe -> goto 1
 				port 1 chain 16 prio 8 all -> goto 1`,
 		},
+		{name: "an older redirect alone at the restored address", rules: []hwabstraction.Rule{delivery(here6, old6, second), redirection(old6, there6, first, 0)}, phases: phases{second: acting, first: hit}, want: `
+				port 1 chain 0 prio 10 ip6 dst 2001:db8:a::1/128 nofrag -> goto 16
+				port 1 chain 16 prio 6 ip6 dst 2001:db8:a::1/128 proto 6 -> mac 01>fe dst 2001:db8:e::1 hop-1 csum 0x8 out 1 {redirect 2001:db8:a::1/128}
+				port 1 chain 16 prio 6 ip6 dst 2001:db8:a::1/128 proto 17 -> mac 01>fe dst 2001:db8:e::1 hop-1 csum 0x10 out 1 {redirect 2001:db8:a::1/128}
+				port 1 chain 16 prio 2 ip6 hops 0/0xfe -> goto 1
+				port 1 chain 16 prio 8 all -> goto 1`},
+		{name: "an older delivery at the restored address", rules: []hwabstraction.Rule{delivery(here6, old6, second), holding(delivery(old6, old6, first))}, phases: phases{second: acting}},
 		{name: "a trap at the address", rules: []hwabstraction.Rule{delivery(old6, old6, first), hwabstraction.Trap{Stamp: stamp(9, 1), Address: old6, Rate: 1}}, phases: phases{first: acting}},
 		{name: "another VM's rule at the address", rules: []hwabstraction.Rule{delivery(old6, old6, first), redirection(old6, there6, stamp(2, 9), 0)}, phases: phases{first: acting}},
 		{name: "another VM's address is restored", rules: []hwabstraction.Rule{delivery(here6, old6, first), delivery(old6, old6, stamp(2, 1))}, phases: phases{first: acting, stamp(2, 1): acting}},

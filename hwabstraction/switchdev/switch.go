@@ -45,7 +45,9 @@ func (d *Device) switching(s hwabstraction.Stamp, switched func() error) error {
 		return fmt.Errorf("switchdev: %s: the fast path cannot be taken away, so that nothing is switched: %w", s, err)
 	}
 	u.switching++
-	delete(d.quiet, s)
+	if g, err := d.slow.Group(s); err == nil && !g.Active {
+		delete(d.quiet, s) // of an earlier group with this stamp
+	}
 	d.mu.Unlock()
 	err := switched()
 	d.settle(u)

@@ -1,6 +1,7 @@
 package switchdev
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -76,6 +77,7 @@ func (d *Device) drop(u *unit) {
 	if u.key.port == "" {
 		delete(d.chains, u.chain)
 		delete(d.taken, u.key.vm)
+		maps.DeleteFunc(d.quiet, func(s hwabstraction.Stamp, _ time.Time) bool { return s.Owner == u.key.vm })
 	}
 }
 
