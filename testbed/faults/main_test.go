@@ -13,6 +13,7 @@ import (
 var (
 	long   = flag.Bool("long", false, "dead times of minutes")
 	slow   = flag.Int("slow", 1, "how many times slower this machine is, where it is emulated")
+	device = flag.String("backend", "", "of the agents: software or switchdev")
 	binDir = flag.String("bin", "", "directory of the programs; empty: build them")
 )
 

@@ -39,7 +39,7 @@ type world struct {
 // sees it before they are.
 func open(t *testing.T, s scenario.Settings, change func(*world)) *centre {
 	t.Helper()
-	s.Bin, s.Seed, s.Slow = *binDir, 1, *slow
+	s.Bin, s.Seed, s.Slow, s.Backend = *binDir, 1, *slow, *device
 	dc, err := scenario.Start(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)

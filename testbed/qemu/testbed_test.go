@@ -81,6 +81,7 @@ var testbedSteps = []Step{
 	suite("agent killed during a redirect", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8"),
 	hotMove("hot move translated", "--redirect", "translated"),
 	hotMove("hot move routed", "--redirect", "routed"),
+	suite("agent killed during a redirect by filters", "faults.test", "TestKilledAgents/source_during_a_redirect", "-bin", Payload+"/bin", "-slow", "8", "-backend", "switchdev"),
 	hotMove("hot move translated by filters", "--redirect", "translated", "--backend", "switchdev"),
 	hotMove("hot move routed by filters", "--redirect", "routed", "--backend", "switchdev"),
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),

@@ -17,6 +17,7 @@ type Run struct {
 	// to the network.
 	Windows []Window `json:"windows,omitempty"`
 	Loops   *Loops   `json:"loops,omitempty"` // nil where nobody looked
+	Paths   *Paths   `json:"paths,omitempty"` // nil where agents have no filters
 	Summary Summary  `json:"summary"`
 }
 
@@ -24,6 +25,13 @@ type Run struct {
 type Loops struct {
 	Datagrams int `json:"datagrams"`
 	Most      int `json:"most"` // times that one of them passed the same link
+}
+
+// Paths are the packets of VMs by the rules that agents had when the last move
+// was over, as the agents tell them.
+type Paths struct {
+	Fast uint64 `json:"fast"` // by filters
+	Slow uint64 `json:"slow"` // past them
 }
 
 // Window is what the endpoints counted between two moments.

@@ -24,7 +24,7 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 		rep.Moves = append(rep.Moves, *x)
 	}
 	rep.Summarise()
-	rep.Loops = r.circles
+	rep.Loops, rep.Paths = r.circles, r.paths
 	for _, w := range r.windows {
 		rep.Windows = append(rep.Windows, r.measured(w))
 	}

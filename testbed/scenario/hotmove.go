@@ -44,6 +44,7 @@ type run struct {
 	moves    []*move
 	windows  []*window
 	circles  *result.Loops // nil = nobody looked
+	paths    *result.Paths // nil = there are no filters
 	links    *links        // captures; nil = none
 	drops    uint64        // of the machine, when the run began
 	spoil    *sabotage
@@ -95,6 +96,9 @@ func HotMoveIn(ctx context.Context, dc *DataCentre, o Options) (*Report, error) 
 func once(ctx context.Context, dc *DataCentre, o *Options) (*Report, error) {
 	r := newRun(dc, o)
 	err := r.all(ctx)
+	if err == nil {
+		err = r.readPaths(ctx)
+	}
 	for _, name := range r.order {
 		r.sessions[name].stop()
 	}
