@@ -40,8 +40,8 @@ type Apply struct {
 	Verify bool
 }
 
-// Adopt tells, after a start, that every owner has been named by an Apply:
-// what else is found on the device is nobody's.
+// Adopt tells, after a start, that every owner who is to have rules has been
+// named by an Apply: what else is found on the device is nobody's.
 type Adopt struct{}
 
 // HoldLimit bounds what a group may hold.

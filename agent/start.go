@@ -28,6 +28,10 @@ func (c *Core) Start(now time.Time, records []Record, rebooted bool, out []Effec
 	}
 	c.node.Restore(orders)
 	for _, v := range c.sorted() {
+		if !rebooted && v.waits() { // has it rules all the same, they are nobody's: see Adopt
+			c.do(v, func() { c.done(v) })
+			continue
+		}
 		c.do(v, func() { c.takeUp(v) })
 		c.resume(v, rebooted)
 	}
@@ -38,6 +42,13 @@ func (c *Core) Start(now time.Time, records []Record, rebooted bool, out []Effec
 	}
 	out, c.out = c.out, nil
 	return out
+}
+
+// waits reports whether nothing is left of a VM but delivery addresses in
+// quarantine: the device need not be told of it.
+func (r *Record) waits() bool {
+	return r.Serving == nil && r.Incoming == nil && r.Leaving == nil &&
+		!slices.ContainsFunc(r.Spent, func(s Spent) bool { return s.State != SpentQuarantine })
 }
 
 // takeUp brings the device to what the record says.

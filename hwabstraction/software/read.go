@@ -51,6 +51,7 @@ func (d *Device) Rules(ctx context.Context) ([]hwabstraction.RuleStatus, error) 
 		return nil, hwabstraction.ErrClosed
 	}
 	var out []hwabstraction.RuleStatus
+	guarded := map[uint32]bool{} // ports with their program; asked once each
 	for at := uint32(1); at < d.slots.next; at++ {
 		if at%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -59,7 +60,7 @@ func (d *Device) Rules(ctx context.Context) ([]hwabstraction.RuleStatus, error) 
 		if s.Kind == 0 || s.Kind == uint8(hwabstraction.KindHostRoute) || s.Kind == uint8(hwabstraction.KindUnreachable) {
 			continue
 		}
-		st, err := d.readSlot(at, s)
+		st, err := d.readSlot(at, s, guarded)
 		if err != nil {
 			return nil, err
 		}
@@ -98,14 +99,19 @@ func routePlacement(flags int) hwabstraction.Placement {
 
 // readSlot turns a slot back into its rule, and asks the index whether the
 // programs can find it.
-func (d *Device) readSlot(at uint32, s *ruleSlot) (hwabstraction.RuleStatus, error) {
+func (d *Device) readSlot(at uint32, s *ruleSlot, guarded map[uint32]bool) (hwabstraction.RuleStatus, error) {
 	st := hwabstraction.RuleStatus{Rule: s.rule(), On: true}
 	var named uint32
 	var err error
 	switch hwabstraction.Kind(s.Kind) {
 	case hwabstraction.KindEgress:
 		err = d.tables.Sources.Lookup(egressKey{Addr: s.Addr, Ifindex: s.Ifindex}, &named)
-		if err == nil && !d.attached(s.Ifindex) {
+		on, known := guarded[s.Ifindex]
+		if !known {
+			on = d.attached(s.Ifindex)
+			guarded[s.Ifindex] = on
+		}
+		if err == nil && !on {
 			named = 0
 		}
 	case hwabstraction.KindTrap:

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/hwabstraction/detect"
 	"github.com/dpmip/dpmip/hwabstraction/software"
 	"github.com/dpmip/dpmip/testbed/netns"
 )
@@ -34,10 +35,11 @@ var families = []family{
 // hop is a hypervisor between two wires that forwards packets for a family's
 // old address out of its second port.
 type hop struct {
-	hv   *netns.NS
-	fd   *os.File
-	from *blaster
-	dev  *software.Device
+	hv       *netns.NS
+	fd       *os.File
+	from     *blaster
+	dev      hwabstraction.Device
+	hardware *detect.Hardware // what dev is of; nil = dev stands alone
 }
 
 // setups are the ways to forward that are compared.
@@ -166,7 +168,10 @@ func onward(hv, outside *netns.NS, f family) error {
 
 func (h *hop) close() {
 	h.from.close()
-	if h.dev != nil {
+	switch {
+	case h.hardware != nil:
+		_ = h.hardware.Close()
+	case h.dev != nil:
 		_ = h.dev.Close()
 	}
 	h.fd.Close()
@@ -208,6 +213,11 @@ func (h *hop) redirect(f family, dir string, policy hwabstraction.NewFlows) (err
 	if h.dev, err = openDevice(h.fd, dir, 0); err != nil {
 		return err
 	}
+	return h.arm(f, policy)
+}
+
+// arm puts a redirect for the old address into the device, and arms it.
+func (h *hop) arm(f family, policy hwabstraction.NewFlows) error {
 	s := hwabstraction.Stamp{Owner: [16]byte{1}, Epoch: 1}
 	r := hwabstraction.Redirect{Stamp: s, Address: f.old.Addr(), To: f.delivery, Locator: netip.MustParseAddr(f.next), New: policy}
 	if err := applyAll(context.Background(), h.dev, []hwabstraction.Change{hwabstraction.Put(r)}); err != nil {

@@ -33,6 +33,7 @@ type group struct {
 // groups in the order of running: what needs a quiet machine first.
 var groups = []group{
 	{"forwarding", "a redirect against the kernel's route", forwarding},
+	{"fastpath", "a redirect by flower filters against the software backend", fastPath},
 	{"routes", "host routes against ip -batch", hostRoutes},
 	{"filters", "flower filters against tc -batch", filters},
 	{"redirects", "10 000 redirects in one batch", redirects},

@@ -210,7 +210,7 @@ func (r *startRig) start(ctx context.Context) (took started, err error) {
 		return took, err
 	}
 	took.settled = time.Since(begin)
-	return took, r.count(ctx)
+	return took, r.awaitAll(ctx)
 }
 
 // awaitReady reads an agent's log until it serves, and leaves the rest to be
@@ -250,24 +250,29 @@ func (r *startRig) healthy(ctx context.Context) error {
 	return nil
 }
 
-// count holds the rules against those that there must be, all acting.
-func (r *startRig) count(ctx context.Context) error {
+// awaitAll waits until every rule acts: after the first start, groups are
+// switched on when their rules are there.
+func (r *startRig) awaitAll(ctx context.Context) error {
 	c, err := mgmtclient.OpenAgent(mgmtclient.Target{Address: r.file("agent.sock")})
 	if err != nil {
 		return err
 	}
-	got, err := c.ListRules(ctx, connect.NewRequest(&v1.ListRulesRequest{}))
-	if err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	acting := 0
-	for _, rule := range got.Msg.Rules {
-		if rule.On && rule.Error == "" && rule.Kind != "unreachable" {
-			acting++
+	for {
+		got, err := c.ListRules(ctx, connect.NewRequest(&v1.ListRulesRequest{}))
+		if err != nil {
+			return fmt.Errorf("bench: %w", err)
+		}
+		acting := 0
+		for _, rule := range got.Msg.Rules {
+			if rule.On && rule.Error == "" && rule.Kind != "unreachable" {
+				acting++
+			}
+		}
+		if acting == startRules {
+			return nil
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("bench: %d of %d rules act, of %d there: %w", acting, startRules, len(got.Msg.Rules), err)
 		}
 	}
-	if acting != startRules {
-		return fmt.Errorf("bench: %d of %d rules act, of %d there", acting, startRules, len(got.Msg.Rules))
-	}
-	return nil
 }

@@ -86,6 +86,7 @@ var testbedSteps = []Step{
 	hotMove("hot move routed by filters", "--redirect", "routed", "--backend", "switchdev"),
 	suite("haltest software", "software.test", "TestConformance/tcx", "-test.parallel", "4"),
 	measured("filters a second", "filters"),
+	measured("redirect by filters against software", "fastpath"),
 	measured("agent with many bindings", "start"),
 	rulesShown,
 	suite("haltest switchdev", "detect.test", "TestSwitchdevConformance", "-flower", "-test.parallel", "4"),
