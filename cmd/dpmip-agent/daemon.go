@@ -204,9 +204,10 @@ func (p *process) openLoop(context.Context) error {
 
 var states = map[detect.State]string{detect.StateGood: "ok", detect.StateUnknown: "unknown", detect.StateWarning: "warning", detect.StateBad: "failed"}
 
-// machine is what the probes say of the machine now.
+// machine is which backend was chosen at the start, and what the probes say of
+// the machine now.
 func (p *process) machine() []daemon.Check {
-	var out []daemon.Check
+	out := []daemon.Check{{Name: "backend", State: "ok", Found: p.hardware.Choice.Backend + ": " + p.hardware.Reason}}
 	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String(), Fabric: p.cfg.Device.Fabric, SkipHW: p.cfg.Device.SkipHW}) {
 		out = append(out, daemon.Check{Name: c.Name, State: states[c.State], Found: c.Found, Advice: c.Advice})
 	}
