@@ -209,8 +209,8 @@ func (d *Device) awaitRelease(i *instSlot) error {
 		if i.Serial != serial || atomic.LoadUint32(&i.HoldIfindex) != at {
 			return nil // the group is gone, and its hold
 		}
-		entered := atomic.LoadUint64(&i.Entered)
-		empty, err := d.passed(at, entered, int(atomic.LoadUint32(&i.CPU)))
+		entered, cpu := atomic.LoadUint64(&i.Entered), int(atomic.LoadUint32(&i.CPU))
+		empty, err := d.passed(at, entered, cpu)
 		switch {
 		case err != nil:
 			return err
@@ -218,6 +218,7 @@ func (d *Device) awaitRelease(i *instSlot) error {
 			i.unset(instHold)
 			return nil
 		case empty:
+			d.handedOn(cpu)
 			atomic.StoreUint64(&i.Left, entered)
 		}
 		if n > often {
@@ -230,6 +231,14 @@ func (d *Device) awaitRelease(i *instSlot) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// handedOn returns once what an ifb has counted as sent on that processor is on
+// its way behind it: the kernel counts a packet before it hands it on, in one go
+// that ends before a thread runs there. A packet that were decided in between, on
+// another processor, would overtake it.
+func (d *Device) handedOn(cpu int) {
+	_ = d.opener.do(func() error { return onCPU(cpu) }) // where we may not run it costs order at worst
 }
 
 // passed reports whether so many packets have entered an ifb and left it again;

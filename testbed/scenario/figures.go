@@ -46,7 +46,7 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	case lossy(judged): // that stands, whatever a capture has missed
 	case r.void != "":
 		rep.Void = r.void
-	case len(rep.Problems) > 0 && !slices.ContainsFunc(rep.Problems, inTime):
+	case len(rep.Problems) > 0 && !slices.ContainsFunc(rep.Problems, r.stands):
 		rep.Void = "only times are not as they must be"
 	}
 	if drops != r.drops {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/testbed/result"
+	"github.com/dpmip/dpmip/testbed/topology"
 	"github.com/dpmip/dpmip/testbed/traffic"
 )
 
@@ -27,6 +28,34 @@ func TestLossy(t *testing.T) {
 			t.Parallel()
 			if got := lossy(&result.Run{Moves: []result.Move{{}, tc.move}}); got != tc.want {
 				t.Errorf("lossy: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestOvertaken: datagrams that are overtaken are a matter of time where the move
+// makes their way shorter, and else of the release of what was held.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	dc := &DataCentre{Lab: &topology.Lab{Plan: topology.Standard()}}
+	vm, _ := dc.Lab.Plan.VM(mover)
+	for name, tc := range map[string]struct {
+		to, problem string
+		redirect    mobility.RedirectMode
+		want        bool
+	}{
+		"home":                {topology.HVA, "2 " + overtaken, mobility.RedirectTranslated, false},
+		"away":                {topology.HVC, "2 " + overtaken, mobility.RedirectTranslated, true},
+		"routed":              {topology.HVC, "2 " + overtaken, mobility.RedirectRouted, false},
+		"home, and lost":      {topology.HVA, "2 datagrams lost", mobility.RedirectTranslated, true},
+		"away, and a timeout": {topology.HVC, "1 " + timeouts, mobility.RedirectTranslated, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := &move{n: 1, from: topology.HVB, to: tc.to, before: vm.Addr.Both()}
+			r := &run{o: &Options{Redirect: tc.redirect}, dc: dc, moves: []*move{m}}
+			if got := r.stands(m.String() + ": " + tc.problem); got != tc.want {
+				t.Errorf("it stands: %v, want %v", got, tc.want)
 			}
 		})
 	}
