@@ -116,7 +116,7 @@ func (d *Device) hold(owners map[owner]bool, ports map[string]bool) []*unit {
 // leaveOut has the filters of VM ports leave packets to these prefixes to the
 // slow path. A port that cannot is the slow path's altogether.
 func (d *Device) leaveOut(ctx context.Context, claimed []netip.Prefix) error {
-	claimed = compact(claimed)
+	claimed = slices.DeleteFunc(compact(claimed), func(p netip.Prefix) bool { return covered(d.scene.except[p.Addr().Is4()], p) })
 	if len(claimed) == 0 {
 		return nil
 	}
@@ -124,8 +124,7 @@ func (d *Device) leaveOut(ctx context.Context, claimed []netip.Prefix) error {
 		if k.port == "" || u.closed || len(d.ledger.units[k]) == 0 {
 			continue
 		}
-		changes := d.missing(u, claimed)
-		if len(changes) > maxExcept || d.carryOut(ctx, u, changes) != nil {
+		if len(claimed) > maxExcept || d.carryOut(ctx, u, d.missing(u, claimed)) != nil {
 			if err := d.withdraw(u); err != nil {
 				return err
 			}
@@ -141,9 +140,7 @@ func (d *Device) missing(u *unit, claimed []netip.Prefix) []change {
 	for _, port := range d.portsOf(u) {
 		p := plan{rung: d.ladder[u.rung], port: port}
 		for _, to := range claimed {
-			if !covered(d.scene.except[to.Addr().Is4()], to) {
-				p.add(u.chain, missPriority, missing(to))
-			}
+			p.add(u.chain, missPriority, missing(to))
 		}
 		for _, w := range p.out {
 			if _, ok := d.ledger.units[u.key][keyOf(w.Filter)]; !ok {
@@ -155,18 +152,10 @@ func (d *Device) missing(u *unit, claimed []netip.Prefix) []change {
 	return changes
 }
 
-// covered reports whether one of the prefixes holds all of another.
+// covered reports whether one of the prefixes, compact, holds all of another.
 func covered(prefixes []netip.Prefix, p netip.Prefix) bool {
-	for bits := p.Bits(); bits >= 0; bits-- {
-		wider, err := p.Addr().Prefix(bits)
-		if err != nil {
-			return false
-		}
-		if _, ok := slices.BinarySearchFunc(prefixes, wider, netip.Prefix.Compare); ok {
-			return true
-		}
-	}
-	return false
+	at, found := slices.BinarySearchFunc(prefixes, p, netip.Prefix.Compare)
+	return found || at > 0 && prefixes[at-1].Bits() <= p.Bits() && prefixes[at-1].Contains(p.Addr())
 }
 
 // learn notes what the slow path has done.
@@ -176,15 +165,14 @@ func (d *Device) learn(changes []hwabstraction.Change, results []hwabstraction.R
 	if d.closed {
 		return
 	}
-	changed := false
 	ports := map[string]bool{}
 	for i, c := range changes {
 		r := d.real(c)
 		if r == nil {
 			continue
 		}
-		changed = true
 		ports[portOf(r)] = true
+		d.claim(r.ID(), c.Delete)
 		switch err := results[i].Err; {
 		case errors.Is(err, hwabstraction.ErrStale), errors.Is(err, hwabstraction.ErrInvalidRule):
 		case err != nil: // the old rule may be there, or not
@@ -198,9 +186,17 @@ func (d *Device) learn(changes []hwabstraction.Change, results []hwabstraction.R
 		}
 	}
 	d.lookAt(ports)
-	if changed {
-		d.except()
+}
+
+// claim notes that what VM ports leave out may be another thing: a new rule
+// claims what nothing in it holds, or a rule that is in it goes.
+func (d *Device) claim(id hwabstraction.RuleID, gone bool) {
+	if id.Kind == hwabstraction.KindEgress {
+		return
 	}
+	list := d.scene.except[id.Prefix.Addr().Is4()]
+	_, found := slices.BinarySearchFunc(list, id.Prefix, netip.Prefix.Compare)
+	d.claims = d.claims || found && gone || !gone && !covered(list, id.Prefix)
 }
 
 // portOf is the VM's port that a rule names; "" = none.
@@ -239,6 +235,7 @@ func (d *Device) lookAt(ports map[string]bool) {
 // except makes anew what VM ports leave to the slow path; their units are
 // planned again where that is something else.
 func (d *Device) except() {
+	d.claims = false
 	except := map[bool][]netip.Prefix{}
 	for id := range d.model.rules {
 		if id.Kind != hwabstraction.KindEgress {

@@ -38,6 +38,7 @@ type Device struct {
 	dirty   map[unitKey]bool
 	polls   map[unitKey]time.Time
 	ready   map[int32]bool // ports with a clsact qdisc
+	claims  bool           // scene.except may not be what rules claim
 	stale   bool           // the model may not be what the slow path has
 	figures figures
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"net/netip"
 	"reflect"
 
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
@@ -91,13 +92,27 @@ func (l *ledger) handle(k unitKey, f *flower.Filter) {
 		f.Handle = have.Handle
 		return
 	}
-	h := fnv.New32a()
-	fmt.Fprintf(h, "%v", f.Match)
-	for f.Handle = h.Sum32() | 1; ; f.Handle += 2 {
+	for f.Handle = hash(f.Match) | 1; ; f.Handle += 2 {
 		if _, taken := l.places[placeOf(*f)]; !taken {
 			return
 		}
 	}
+}
+
+// hash is of what a filter matches, the same in every process.
+func hash(m flower.Match) uint32 {
+	b := make([]byte, 0, 64)
+	for _, p := range []netip.Prefix{m.Source, m.Destination} {
+		b = append(append(b, p.Addr().AsSlice()...), byte(p.Bits()))
+	}
+	b = append(append(b, m.SourceMAC[:]...), m.DestinationMAC[:]...)
+	b = append(b, m.Protocol, m.HopLimit, m.HopLimitMask)
+	for _, v := range []uint16{m.Flags, m.FlagsMask, uint16(m.State), m.Zone} {
+		b = binary.BigEndian.AppendUint16(b, v)
+	}
+	h := fnv.New32a()
+	h.Write(b)
+	return h.Sum32()
 }
 
 // same reports whether what stands there says the same as a filter.

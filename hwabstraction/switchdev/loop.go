@@ -105,6 +105,9 @@ func (d *Device) Settle(ctx context.Context) error {
 
 // due takes a unit whose turn it is.
 func (d *Device) due(now time.Time) *unit {
+	if d.claims {
+		d.except()
+	}
 	for k := range d.dirty {
 		delete(d.dirty, k)
 		if u := d.units[k]; u != nil && u.switching == 0 {
