@@ -13,7 +13,8 @@ import (
 )
 
 // Polls of the slow path begin at firstPoll and double up to lastPoll. The
-// kernel is looked at again at most once in lookEvery.
+// kernel is looked at again at most once in lookEvery, or in ten times what the
+// last look took: tables may be large, and change all the time.
 const (
 	firstPoll = time.Millisecond
 	lastPoll  = time.Second
@@ -27,7 +28,7 @@ func (d *Device) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	audit := time.Now().Add(d.cfg.Audit)
-	var looked time.Time
+	var lookAt time.Time // when the kernel may be looked at again
 	changed := false
 	for {
 		select {
@@ -39,9 +40,10 @@ func (d *Device) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		now := time.Now()
-		if changed && now.Sub(looked) >= lookEvery {
-			changed, looked = false, now
+		if changed && !now.Before(lookAt) {
+			changed = false
 			d.lookAgain()
+			lookAt = now.Add(max(lookEvery, 10*time.Since(now)))
 		}
 		if !now.Before(audit) {
 			d.audit(ctx)
@@ -49,8 +51,8 @@ func (d *Device) run(ctx context.Context) {
 		}
 		d.work(ctx)
 		next := d.next(audit)
-		if changed && looked.Add(lookEvery).Before(next) {
-			next = looked.Add(lookEvery)
+		if changed && lookAt.Before(next) {
+			next = lookAt
 		}
 		timer.Reset(time.Until(next))
 	}
