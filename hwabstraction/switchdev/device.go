@@ -1,7 +1,6 @@
 package switchdev
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -91,9 +90,9 @@ func (d *Device) adopt(ctx context.Context) error {
 		return fmt.Errorf("switchdev: read the slow path: %w", err)
 	}
 	// In a stable order, so that chains are found again.
-	slices.SortFunc(rules, func(a, b hwabstraction.RuleStatus) int {
-		x, y := a.Rule.Stamped(), b.Rule.Stamped()
-		return cmp.Or(slices.Compare(x.Owner[:], y.Owner[:]), cmp.Compare(a.Rule.ID().String(), b.Rule.ID().String()))
+	slices.SortStableFunc(rules, func(a, b hwabstraction.RuleStatus) int {
+		x, y := a.Rule.Stamped().Owner, b.Rule.Stamped().Owner
+		return slices.Compare(x[:], y[:])
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -146,6 +146,9 @@ func (d *Device) attach(changes []change) error {
 // carryOut applies changes and notes what came of them. A port that is gone
 // takes its filters with it.
 func (d *Device) carryOut(ctx context.Context, u *unit, changes []change) error {
+	if len(changes) == 0 {
+		return nil
+	}
 	requests := make([]tc.Request, len(changes))
 	for i, c := range changes {
 		requests[i] = tc.Request{Op: c.op, Filter: c.filter.Filter}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
@@ -66,4 +67,49 @@ func BenchmarkManyVMs(b *testing.B) {
 		}
 		d.Close()
 	}
+}
+
+// BenchmarkAdopt opens a device over the rules and filters that an earlier one
+// has left, until it has found that they are all right.
+func BenchmarkAdopt(b *testing.B) {
+	const vms = 10000
+	s := around()
+	table := newTable(&diary{}, 1, 7)
+	kernel := &fakeKernel{ports: map[string]ways.Port{"fab0": s.uplinks[0], "vm0": s.ports["vm0"]}, hops: s.hops, exits: s.exits, changed: make(chan struct{})}
+	chaos := haltest.NewChaos(haltest.Plan{})
+	open := func() *Device {
+		d, err := Open(chaos, Config{Fabric: []string{"fab0"}, Table: table, Kernel: kernel, SkipHW: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return d
+	}
+	d := open()
+	var changes []hwabstraction.Change
+	for i := range vms {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		st := hwabstraction.Stamp{Owner: [16]byte{1, byte(i >> 8), byte(i)}, Epoch: 1}
+		changes = append(changes, hwabstraction.Put(hwabstraction.Deliver{Stamp: st, Address: a, Restore: a, Port: "vm0", MAC: vmMAC}))
+	}
+	d.Apply(b.Context(), changes)
+	for _, c := range changes {
+		if err := d.Activate(c.Rule.Stamped()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := d.Settle(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	d.Halt()
+	var opened time.Duration
+	for b.Loop() {
+		start := time.Now()
+		d := open()
+		opened += time.Since(start)
+		if err := d.Settle(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		d.Halt()
+	}
+	b.ReportMetric(float64(opened.Milliseconds())/float64(b.N), "ms-to-open")
 }
