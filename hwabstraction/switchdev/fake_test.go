@@ -42,7 +42,7 @@ func (d *diary) read() string {
 type fakeTable struct {
 	*diary
 	mu      sync.Mutex
-	ports   map[int32]bool
+	ports   map[int32]bool // false: without a qdisc
 	filters map[place]flower.Status
 	refuse  func(tc.Request) error        // nil: nothing
 	watch   func(map[place]flower.Status) // after every request; nil: nobody
@@ -52,7 +52,7 @@ type fakeTable struct {
 func newTable(d *diary, ports ...int32) *fakeTable {
 	t := &fakeTable{diary: d, ports: map[int32]bool{}, filters: map[place]flower.Status{}}
 	for _, p := range ports {
-		t.ports[p] = true
+		t.ports[p] = false
 	}
 	return t
 }
@@ -60,9 +60,10 @@ func newTable(d *diary, ports ...int32) *fakeTable {
 func (t *fakeTable) Attach(port int32) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.ports[port] {
+	if _, ok := t.ports[port]; !ok {
 		return hwabstraction.ErrPortGone
 	}
+	t.ports[port] = true
 	return nil
 }
 
@@ -82,8 +83,14 @@ func (t *fakeTable) Apply(_ context.Context, requests []tc.Request) []error {
 func (t *fakeTable) one(r tc.Request) error {
 	at := placeOf(r.Filter)
 	_, there := t.filters[at]
-	if !t.ports[at.port] {
+	attached, exists := t.ports[at.port]
+	switch {
+	case !exists && r.Op == tc.Delete, exists && !attached && r.Op == tc.Delete:
+		return nil // with the port, or the qdisc
+	case !exists:
 		return hwabstraction.ErrPortGone
+	case !attached:
+		return tc.ErrDetached
 	}
 	if t.refuse != nil {
 		if err := t.refuse(r); err != nil {
@@ -135,7 +142,7 @@ func (t *fakeTable) ListChain(_ context.Context, port int32, chain uint32) ([]fl
 func (t *fakeTable) list(port int32, chosen func(flower.Status) bool) (out []flower.Status, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.ports[port] {
+	if _, ok := t.ports[port]; !ok {
 		return nil, hwabstraction.ErrPortGone
 	}
 	for at, s := range t.filters {

@@ -65,6 +65,38 @@ func TestUplinkVanishesInSwitch(t *testing.T) {
 		if r.Events["port_gone"] == 0 {
 			t.Errorf("nobody has noticed: %+v", r)
 		}
+		b.table.set(func() { b.table.ports[1], b.table.ports[7] = false, false }) // it is back, as after a change of the e-switch's mode
+		b.do(b.dev.Disarm(away))
+		b.pass(2 * lastPoll)
+		if n := len(b.table.find(entryChain, entryPriority)); n != 1 {
+			t.Errorf("%d entries after the uplink came back, want 1", n)
+		}
+	})
+}
+
+// TestQdiscDeleted: with the qdisc of a port somebody deletes all its filters.
+func TestQdiscDeleted(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		here, away := stamp(1, 1), stamp(1, 2)
+		b.put(delivery(old6, old6, here), redirection(old6, there6, away, 0))
+		b.do(b.dev.Activate(here))
+		b.rest()
+		before := b.table.all()
+		detach := func() { b.table.set(func() { b.table.ports[1] = false; clear(b.table.filters) }) }
+		detach()
+		b.pass(2*DefaultAudit + 2*lastPoll)
+		if diff := cmp.Diff(before, b.table.all(), byValue); diff != "" {
+			t.Errorf("filters after an audit (-before +after):\n%s", diff)
+		}
+		detach()
+		b.do(b.dev.Arm(away))
+		b.pass(2 * lastPoll)
+		b.do(b.dev.Disarm(away))
+		b.pass(2 * lastPoll)
+		if diff := cmp.Diff(before, b.table.all(), byValue); diff != "" {
+			t.Errorf("filters after switches (-before +after):\n%s", diff)
+		}
 	})
 }
 

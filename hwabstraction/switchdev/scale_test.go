@@ -40,7 +40,7 @@ func BenchmarkManyVMs(b *testing.B) {
 		s := around()
 		table, kernel := newTable(&diary{}, 1), &fakeKernel{ports: map[string]ways.Port{"fab0": s.uplinks[0]}, hops: s.hops, exits: s.exits, changed: make(chan struct{})}
 		for i := range vms {
-			table.ports[int32(10+i)] = true
+			table.ports[int32(10+i)] = false
 			kernel.ports[fmt.Sprintf("vm%d", i)] = ways.Port{Index: int32(10 + i), MTU: 1500, MAC: [6]byte{2, 5: 7}}
 		}
 		d, err := Open(haltest.NewChaos(haltest.Plan{}), Config{Fabric: []string{"fab0"}, Table: table, Kernel: kernel, SkipHW: true})

@@ -89,7 +89,7 @@ func (d *Device) withdraw(u *unit) error {
 		switch {
 		case err == nil:
 			d.ledger.put(u.key, gates[i])
-		case errors.Is(err, hwabstraction.ErrPortGone):
+		case errors.Is(err, hwabstraction.ErrPortGone), errors.Is(err, tc.ErrDetached):
 			d.gone(ports[i])
 		default:
 			failed = errors.Join(failed, d.shut(u, ports[i], err))

@@ -17,6 +17,9 @@ func TestWithdraw(t *testing.T) {
 	table := newTable(&diary{}, 1, 2)
 	put := func(port int32, chain uint32, priority uint16, cookie []byte) {
 		f := flower.Filter{Port: port, Chain: chain, Priority: priority, Handle: 1, Actions: slow(), Cookie: cookie}
+		if err := table.Attach(port); err != nil {
+			t.Fatal(err)
+		}
 		if err := table.Apply(t.Context(), []tc.Request{{Op: tc.Put, Filter: f}})[0]; err != nil {
 			t.Fatal(err)
 		}
