@@ -24,7 +24,8 @@ type Node struct {
 	asks   map[Handle]*ask
 	handle Handle
 
-	enc wire.Message
+	enc     wire.Message
+	scratch []byte // of the message being written
 }
 
 // Inbound is one message as the transport received it. Message and Bytes are

@@ -3,6 +3,7 @@ package registration
 import (
 	"container/list"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/dpmip/dpmip/mobility"
@@ -75,5 +76,10 @@ func (b *bucket) take(now time.Time, rate, burst float64) bool {
 func (n *Node) build(t wire.Type, fill func(*wire.Message)) ([]byte, error) {
 	n.enc.Reset(t)
 	fill(&n.enc)
-	return n.enc.Append(nil)
+	b, err := n.enc.Append(n.scratch[:0])
+	if err != nil {
+		return nil, err
+	}
+	n.scratch = b
+	return slices.Clone(b), nil
 }

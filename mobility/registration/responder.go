@@ -24,7 +24,7 @@ type question struct {
 type ask struct {
 	handle Handle
 	order  *order
-	question
+	*question
 }
 
 // receiveRequest checks a Request in the order of the protocol profile, section
@@ -102,7 +102,7 @@ func (n *Node) checkOrder(now time.Time, q *question, listed mobility.Status, ou
 	if o != nil && o.ask != nil && sameContent(&o.ask.request, &q.request) {
 		// A retransmission: the Answer owed will go to it instead.
 		p.accept(o, q)
-		o.ask.question = *q
+		o.ask.question = q
 		return count(out, CountRequestInProgress)
 	}
 	if p.asks >= n.cfg.MaxOpen {
@@ -125,7 +125,7 @@ func (n *Node) ask(now time.Time, p *peer, o *order, q *question, listed mobilit
 		return out
 	}
 	n.handle++
-	a := &ask{handle: n.handle, order: o, question: *q}
+	a := &ask{handle: n.handle, order: o, question: q}
 	o.ask = a
 	n.asks[a.handle] = a
 	p.asks++
