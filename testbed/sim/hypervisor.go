@@ -48,6 +48,7 @@ func newHypervisor(w *World, name string, skew time.Duration) *hypervisor {
 	h := &hypervisor{skew: skew, memory: map[mobility.VMID]bul.Entry{}, disk: map[mobility.VMID]agent.Record{}}
 	h.process = process{w: w, name: name, boot: h.restart, died: h.crashed}
 	h.device = haltest.NewChaos(h.plan())
+	h.proofs = prover{owner: &h.process, can: []string{"send", "catch"}, take: h.begin}
 	return h
 }
 
@@ -86,7 +87,7 @@ func (h *hypervisor) restart(hard bool) {
 	_, _ = r.Adopt(context.Background())
 	h.core, h.hands = core, &agent.Hands{Device: h.device, Flows: noFlows{}, Reconciler: r}
 	h.run(core.Start(h.local(), h.records(), hard, nil))
-	h.connect()
+	h.proofs.connect()
 }
 
 // records are what the new process finds in NIC memory.
@@ -106,7 +107,7 @@ func (h *hypervisor) records() []agent.Record {
 
 // crashed: kill -9 leaves card and memory, a reboot leaves the disk.
 func (h *hypervisor) crashed(hard bool) {
-	h.hungUp()
+	h.proofs.hungUp()
 	waits := h.waits
 	h.waits, h.queue = nil, nil
 	for _, id := range sortedKeys(waits) {

@@ -42,7 +42,7 @@ func (m *management) restart(bool) {
 	var seed [32]byte
 	seed[0], seed[1] = byte(m.life), byte(m.life>>8)
 	core, effects, err := mgmt.New(m.w.now, mgmt.Config{
-		Inventory: siteInventory, Self: locator(managementName), Key: receiptKey,
+		Inventory: m.w.site(), Self: locator(managementName), Key: receiptKey,
 		Random: rand.NewChaCha8(seed), Seed: m.w.rng.Uint64(), RetryRefusedMax: maxRetry,
 	}, records)
 	if err != nil {
@@ -59,7 +59,12 @@ func (m *management) restart(bool) {
 	m.run(effects)
 	for _, name := range hypervisorNames {
 		if h := m.w.hypervisors[name]; h != nil && h.alive {
-			h.connect()
+			h.proofs.connect()
+		}
+	}
+	for _, name := range routerNames {
+		if r := m.w.routers[name]; m.w.watched && r != nil && r.alive {
+			r.proofs.connect()
 		}
 	}
 }

@@ -16,12 +16,14 @@ type host struct {
 	kernel   map[netip.Addr]netip.Addr // address -> locator
 	file     map[netip.Addr]router.Route
 	restarts uint32
+	proofs   prover
 	dark     bool // it reboots: nothing is forwarded
 }
 
 func newHost(w *World, name string, skew time.Duration) *host {
 	r := &host{skew: skew, kernel: map[netip.Addr]netip.Addr{}, file: map[netip.Addr]router.Route{}}
 	r.process = process{w: w, name: name, boot: r.restart, died: r.crashed}
+	r.proofs = prover{owner: &r.process, can: []string{"installed", "absent"}, take: r.look}
 	return r
 }
 
@@ -51,10 +53,16 @@ func (r *host) restart(bool) {
 	}
 	r.dark, r.w.dirty = false, true
 	r.step(router.Start{})
+	if r.w.watched {
+		r.proofs.connect()
+	}
 }
 
 // crashed: a dead process leaves the kernel's routes, a reboot does not.
 func (r *host) crashed(hard bool) {
+	if r.w.watched {
+		r.proofs.hungUp()
+	}
 	if hard {
 		r.dark = true
 		r.kernel = map[netip.Addr]netip.Addr{}

@@ -23,11 +23,13 @@ func (o Op) String() string {
 
 // Schedule is everything that one history follows from.
 type Schedule struct {
-	Seed   uint64
-	Noise  Noise
-	Skew   map[string]time.Duration // of clocks, against the management node's
-	Guests []GuestSpec
-	Ops    []Op
+	Seed uint64
+	// Watched: routers are observers of proofs, and routed moves are rehearsed.
+	Watched bool
+	Noise   Noise
+	Skew    map[string]time.Duration // of clocks, against the management node's
+	Guests  []GuestSpec
+	Ops     []Op
 }
 
 // GuestSpec is one VM.
@@ -51,6 +53,9 @@ func (g GuestSpec) families() string {
 func (s *Schedule) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nnoise %d %d %d\n", s.Seed, s.Noise.Loss, s.Noise.Repeat, s.Noise.Slow)
+	if s.Watched {
+		b.WriteString("watched\n")
+	}
 	for _, name := range sortedKeys(s.Skew) {
 		fmt.Fprintf(&b, "skew %s %v\n", name, s.Skew[name])
 	}
@@ -93,7 +98,7 @@ func Parse(text string) (*Schedule, error) {
 }
 
 func (s *Schedule) line(f []string) (err error) {
-	want := map[string]int{"seed": 2, "noise": 4, "skew": 3, "guest": 4}
+	want := map[string]int{"seed": 2, "noise": 4, "skew": 3, "guest": 4, "watched": 1}
 	if n, ok := want[f[0]]; ok && len(f) != n {
 		return fmt.Errorf("%s: want %d words", f[0], n)
 	}
@@ -106,6 +111,8 @@ func (s *Schedule) line(f []string) (err error) {
 				return err
 			}
 		}
+	case "watched":
+		s.Watched = true
 	case "skew":
 		s.Skew[f[1]], err = time.ParseDuration(f[2])
 	case "guest":

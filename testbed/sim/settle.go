@@ -257,6 +257,9 @@ func (w *World) checkLeft(g *guest) {
 	}
 	for _, name := range routerNames {
 		for a := range w.routers[name].kernel {
+			if slices.ContainsFunc(probeRanges, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				w.violate("all is quiet: router %s still has a route for probe address %s", name, a)
+			}
 			b := w.binding(g)
 			if slices.Contains(g.first, a) && (!g.attached || g.where == g.home || b.Options.Redirect != mobility.RedirectRouted) {
 				w.violate("all is quiet: router %s still has a route for %s of %s", name, a, g.id)

@@ -56,6 +56,7 @@ func (k *shrinker) drop() {
 }
 
 func (k *shrinker) simplify() {
+	k.try(func(s *Schedule) { s.Watched = false })
 	k.try(func(s *Schedule) { s.Noise = Noise{} })
 	k.try(func(s *Schedule) { s.Noise.Loss = 0 })
 	k.try(func(s *Schedule) { s.Noise.Repeat = 0 })

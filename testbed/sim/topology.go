@@ -122,15 +122,29 @@ func nextHop(router string, dst netip.Addr) string {
 	return ""
 }
 
-var siteInventory = func() *inventory.Inventory {
-	inv, err := inventory.Parse("sim.toml", []byte(inventoryText()))
+var siteInventory, watchedInventory = parsed(""), parsed(`proofs = { observers = ["s", "ta", "tc"], probes = ["2001:db8:fffe::/64", "10.254.0.0/16"] }
+`)
+
+// probeRanges are those of watchedInventory.
+var probeRanges = []netip.Prefix{prefixf("2001:db8:fffe::/64"), prefixf("10.254.0.0/16")}
+
+func parsed(policy string) *inventory.Inventory {
+	inv, err := inventory.Parse("sim.toml", []byte(inventoryText(policy)))
 	if err != nil {
 		panic(err)
 	}
 	return inv
-}()
+}
 
-func inventoryText() string {
+// site is what the management node goes by.
+func (w *World) site() *inventory.Inventory {
+	if w.watched {
+		return watchedInventory
+	}
+	return siteInventory
+}
+
+func inventoryText(policy string) string {
 	var b strings.Builder
 	quote := func(list []netip.Prefix) string { return fmt.Sprintf("[%q, %q]", list[0], list[1]) }
 	for _, h := range hypervisorNames {
@@ -144,7 +158,7 @@ func inventoryText() string {
 		}
 		fmt.Fprintf(&b, "[[router]]\nname = %q\nrole = \"tor\"\nlocators = [%q]\nuplinks = [%q]\n", r, locator(r), spine)
 	}
-	fmt.Fprintf(&b, "[policy]\nallow_unknown_vms = true\nadopt_higher_epochs = true\n")
+	fmt.Fprintf(&b, "[policy]\nallow_unknown_vms = true\nadopt_higher_epochs = true\n%s", policy)
 	fmt.Fprintf(&b, "[lifetimes]\nbinding = %[1]q\nredirect = %[1]q\nroute = %[1]q\nprepare = %[2]q\ngrace = \"5s\"\nquarantine = %[3]q\nhistory = \"10m\"\n",
 		bindingLifetime, prepareTimeout, quarantine)
 	fmt.Fprintf(&b, "[timers]\nfirst_retry = %[1]q\nretry = %[1]q\nmax_retry = %[2]q\nheartbeat = %[3]q\n", firstRetry, maxRetry, heartbeat)

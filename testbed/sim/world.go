@@ -21,11 +21,12 @@ var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // World is one history under way.
 type World struct {
-	now    time.Time
-	agenda agenda
-	rng    *rand.Rand
-	net    *network
-	log    func(string) // nil = no trace
+	watched bool // see Schedule
+	now     time.Time
+	agenda  agenda
+	rng     *rand.Rand
+	net     *network
+	log     func(string) // nil = no trace
 
 	mgmt        *management
 	hypervisors map[string]*hypervisor
@@ -49,7 +50,7 @@ func (v *Violation) Error() string { return fmt.Sprintf("sim: after %v: %s", v.A
 
 func newWorld(s *Schedule, sb sabotage, log func(string)) *World {
 	w := &World{
-		now: start, rng: rand.New(rand.NewPCG(s.Seed, 0xd1b54a32d192ed03)), log: log, sabotage: sb,
+		now: start, rng: rand.New(rand.NewPCG(s.Seed, 0xd1b54a32d192ed03)), log: log, sabotage: sb, watched: s.Watched,
 		hypervisors: map[string]*hypervisor{}, routers: map[string]*host{},
 	}
 	w.net = newNetwork(w, s.Noise)
