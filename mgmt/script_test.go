@@ -335,6 +335,9 @@ func (w *world) printBinding(vm mobility.VMID) {
 	for _, y := range b.Yields {
 		w.say("gave way %s at %s, %v packets/s", y.Addr, y.Router, y.Rate)
 	}
+	for _, r := range b.Rehearsal {
+		w.say("rehearsal %s %s epoch %d confirmed %v withdraw %v%s", r.Router, r.Addr, r.Epoch, r.Confirmed, r.Withdraw, trouble(w.core.Trouble(vm, r.Router)))
+	}
 	for _, q := range b.Quarantine {
 		w.say("quarantine %s", q.Addr)
 	}

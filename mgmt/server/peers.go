@@ -106,7 +106,7 @@ func outboxCheck(c *mgmt.Core) *v1.Check {
 				check.State, check.Advice = "warning", fmt.Sprintf("for example %s at %s: %s", b.VM, a.Hypervisor, t)
 			}
 		}
-		for _, r := range b.Routes {
+		for _, r := range slices.Concat(b.Routes, b.Rehearsal) {
 			if t := c.Trouble(b.VM, r.Router); t != "" {
 				check.State, check.Advice = "warning", fmt.Sprintf("for example %s at %s: %s", b.VM, r.Router, t)
 			}
