@@ -169,6 +169,23 @@ func TestRenumberingMove(t *testing.T) {
 	}
 }
 
+// An old address that has drained while this hypervisor could not be told is not
+// among the pairs of the next move's redirect; a slot must be.
+func TestRedirectWithoutADrainedAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.accepted("prepare", prepareDestination(5, renumber(mobility.PolicyRedirect), away6))
+	slot := w.command(func(id CommandID) Event { return Activate{ID: id, VM: vm1} }).Addresses[0]
+	w.reply(w.next("commit"), registration.Reply{Epoch: 5})
+	at := addr("2001:db8:c:d::77")
+	w.refused("redirect of the old address alone", mobility.StatusPairMismatch, redirectTo(6, locC, hotKeep, mobility.Pair{Old: away6, New: d4as6}))
+	w.goes(slot, haltest.ActDeliver, slot)
+	w.accepted("redirect of the slot alone", redirectTo(6, locC, hotKeep, mobility.Pair{Old: slot, New: at}))
+	w.goes(slot, haltest.ActRedirect, at)
+	w.goes(away6, haltest.ActRoute, away6)
+	w.holds(hwabstraction.RedirectID(slot))
+}
+
 // A current slot outlives its drain: only its delivery address ends.
 func TestDrainedKeepsCurrentSlots(t *testing.T) {
 	t.Parallel()
