@@ -299,10 +299,14 @@ func (c *Core) sorted() []*vm {
 	for _, v := range c.vms {
 		out = append(out, v)
 	}
-	slices.SortFunc(out, func(a, b *vm) int {
+	sortVMs(out)
+	return out
+}
+
+func sortVMs(list []*vm) {
+	slices.SortFunc(list, func(a, b *vm) int {
 		return cmp.Or(cmp.Compare(a.VM.Bytes, b.VM.Bytes), cmp.Compare(a.VM.Subtype, b.VM.Subtype))
 	})
-	return out
 }
 
 // upTo gives the stamp up to which the VM's rules are ours to remove: it never

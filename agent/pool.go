@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 
@@ -36,6 +37,13 @@ func newAddresses(c *Config) *addresses {
 		}
 	}
 	return a
+}
+
+// reserve makes room for n addresses more.
+func (a *addresses) reserve(n int) {
+	taken := make(map[netip.Addr]mobility.VMID, len(a.taken)+n)
+	maps.Copy(taken, a.taken)
+	a.taken = taken
 }
 
 // owner tells who has an address.

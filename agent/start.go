@@ -19,19 +19,8 @@ func (c *Core) Start(now time.Time, records []Record, rebooted bool, out []Effec
 	c.now, c.out = now, out
 	own := slices.Concat(c.cfg.Ranges, c.cfg.Pools)
 	c.emit(Apply{UpTo: offload.NodeStamp(), Rules: offload.Own(own)})
-	var orders []registration.Order
-	for i := range records {
-		v := c.get(records[i].VM)
-		v.Record = records[i].Clone()
-		orders = append(orders, v.Orders...)
-		c.account(v)
-	}
-	c.node.Restore(orders)
-	for _, v := range c.sorted() {
-		if !rebooted && v.waits() { // has it rules all the same, they are nobody's: see Adopt
-			c.do(v, func() { c.done(v) })
-			continue
-		}
+	told := c.restore(records, rebooted)
+	for _, v := range told {
 		c.do(v, func() { c.takeUp(v) })
 		c.resume(v, rebooted)
 	}
@@ -42,6 +31,30 @@ func (c *Core) Start(now time.Time, records []Record, rebooted bool, out []Effec
 	}
 	out, c.out = c.out, nil
 	return out
+}
+
+// restore takes the records in, and gives the VMs that the device is to be told
+// of, in a stable order. What another still has there is nobody's: see Adopt.
+func (c *Core) restore(records []Record, rebooted bool) (told []*vm) {
+	if len(c.vms) == 0 { // a hundred thousand would grow the maps many times
+		c.vms = make(map[mobility.VMID]*vm, len(records))
+		c.addrs.reserve(len(records))
+	}
+	var orders []registration.Order
+	for i := range records {
+		v := c.get(records[i].VM)
+		v.Record = records[i].Clone()
+		orders = append(orders, v.Orders...)
+		if !rebooted && v.waits() {
+			c.done(v)
+			continue
+		}
+		c.account(v)
+		told = append(told, v)
+	}
+	c.node.Restore(orders)
+	sortVMs(told)
+	return told
 }
 
 // waits reports whether nothing is left of a VM but delivery addresses in

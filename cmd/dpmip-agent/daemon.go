@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +45,7 @@ type process struct {
 	registry *prometheus.Registry
 	disk     *daemon.Disk
 	hardware *detect.Hardware
+	settle   func() // of hurry, when the start is over; nil = nobody hurries
 	hands    *agent.Hands
 	worker   *daemon.Worker
 	conn     *transport.Conn
@@ -256,11 +256,13 @@ func (p *process) run(ctx context.Context) error {
 		tasks = append(tasks, admin.TCP(p.cfg.Metrics, nil, admin.Health(p.registry, p.doctor.Healthy)))
 	}
 	return task.Group{Tasks: tasks, OnReady: func() {
-		debug.FreeOSMemory() // what the start took, for the kernel's types and the programs
 		p.log.Info("ready")
 		close(p.ready)
 		if err := task.Notify("READY=1"); err != nil {
 			p.log.Warn("telling systemd", "err", err)
+		}
+		if p.settle != nil {
+			p.settle()
 		}
 	}}.Run(ctx)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/dpmip/dpmip/internal/buildinfo"
 	"github.com/dpmip/dpmip/internal/strictconf"
@@ -42,10 +43,27 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "%s: good: %d management node(s), %d VM range(s), %d delivery pool(s)\n", *path, len(cfg.Management), len(cfg.Ranges), len(cfg.Pools))
 		return nil
 	}
+	settle := hurry()
 	d, err := open(ctx, &cfg, stderr)
 	if err != nil {
 		return err
 	}
 	defer d.close()
+	d.settle = settle
 	return d.run(ctx)
+}
+
+// startHeap is how much a start allocates before its garbage is looked for: there
+// is hardly any among the records of a card, and looking for it takes as long as
+// reading them.
+const startHeap = 256 << 20
+
+// hurry lets the heap grow to startHeap; settle ends that.
+func hurry() (settle func()) {
+	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(startHeap)
+	return func() {
+		debug.SetMemoryLimit(limit)
+		debug.SetGCPercent(percent)
+		debug.FreeOSMemory() // what the start took, for the kernel's types and the programs
+	}
 }

@@ -54,7 +54,7 @@ func starts(ctx context.Context, o *Options) (out []Figure, err error) {
 	if _, err := r.start(ctx); err != nil { // it puts the rules that the others find
 		return nil, err
 	}
-	var ready, settled Samples
+	var opened, ready, settled Samples
 	for range o.rounds(5) {
 		if err := r.agent.Kill(); err != nil {
 			return nil, err
@@ -63,11 +63,13 @@ func starts(ctx context.Context, o *Options) (out []Figure, err error) {
 		if err != nil {
 			return nil, err
 		}
-		ready, settled = append(ready, took.ready.Seconds()), append(settled, took.settled.Seconds())
+		opened, ready = append(opened, took.opened.Seconds()), append(ready, took.ready.Seconds())
+		settled = append(settled, took.settled.Seconds())
 	}
 	return []Figure{
 		settled.median("start after a kill, until every rule is seen to be there", "s").atMost(3).note("%d bindings, %d rules adopted, software backend", startRecords, startRules),
 		ready.median("of which until it serves", "s"),
+		opened.median("of which until the device is open", "s"),
 	}, nil
 }
 
@@ -182,7 +184,7 @@ func recorded(i int, until time.Time) agent.Record {
 }
 
 // started is how long a start took.
-type started struct{ ready, settled time.Duration }
+type started struct{ opened, ready, settled time.Duration }
 
 // start starts an agent and waits until it serves, and until it has looked for
 // every rule in the device.
@@ -202,10 +204,11 @@ func (r *startRig) start(ctx context.Context) (took started, err error) {
 		log.Close()
 		return took, err
 	}
-	if err := awaitReady(log); err != nil {
+	opened, err := awaitReady(log)
+	if err != nil {
 		return took, err
 	}
-	took.ready = time.Since(begin)
+	took.opened, took.ready = opened.Sub(begin), time.Since(begin)
 	if err := r.healthy(ctx); err != nil {
 		return took, err
 	}
@@ -213,19 +216,24 @@ func (r *startRig) start(ctx context.Context) (took started, err error) {
 	return took, r.awaitAll(ctx)
 }
 
-// awaitReady reads an agent's log until it serves, and leaves the rest to be
+// awaitReady reads an agent's log until it serves, tells when the hardware was
+// opened, and leaves the rest to be
 // read by a goroutine that ends with the agent.
-func awaitReady(log *os.File) error {
+func awaitReady(log *os.File) (opened time.Time, err error) {
 	lines := bufio.NewScanner(log)
 	var last string
 	for lines.Scan() {
-		if last = lines.Text(); strings.Contains(last, `"msg":"ready"`) {
+		last = lines.Text()
+		switch {
+		case strings.Contains(last, `"msg":"hardware opened"`):
+			opened = time.Now()
+		case strings.Contains(last, `"msg":"ready"`):
 			go func() { io.Copy(io.Discard, log); log.Close() }()
-			return nil
+			return opened, nil
 		}
 	}
 	log.Close()
-	return fmt.Errorf("bench: the agent did not start: %s", last)
+	return opened, fmt.Errorf("bench: the agent did not start: %s", last)
 }
 
 // healthy waits for the device's worker: it answers when everything of the start
