@@ -20,10 +20,10 @@ import (
 
 // walk sends a UDP packet through filters, from a port, and says where it leaves
 // and with which destination; ok is false where it misses.
-func walk(filters map[place]flower.Status, port int32, dst netip.Addr) (out int32, to netip.Addr, ok bool) {
+func walk(filters map[place]flower.Status, port int32, src, dst netip.Addr) (out int32, to netip.Addr, ok bool) {
 	chain := uint32(entryChain)
 	for range 8 {
-		s, found := lookup(filters, port, chain, dst)
+		s, found := lookup(filters, port, chain, src, dst)
 		if !found {
 			return 0, dst, false
 		}
@@ -49,12 +49,12 @@ func walk(filters map[place]flower.Status, port int32, dst netip.Addr) (out int3
 
 // lookup finds the filter of a chain that takes the packet, with 64 hops to go
 // and of a flow that conntrack has seen answered.
-func lookup(filters map[place]flower.Status, port int32, chain uint32, dst netip.Addr) (best flower.Status, ok bool) {
+func lookup(filters map[place]flower.Status, port int32, chain uint32, src, dst netip.Addr) (best flower.Status, ok bool) {
 	for at, s := range filters {
 		m := s.Match
 		takes := at.port == port && at.chain == chain && m.HopLimitMask == 0 && m.FlagsMask == 0 &&
 			(m.Protocol == 0 || m.Protocol == 17) && (!m.Destination.IsValid() || m.Destination.Contains(dst)) &&
-			(s.All || s.IPv4 == dst.Is4()) && !m.Source.IsValid()
+			(s.All || s.IPv4 == dst.Is4()) && (!m.Source.IsValid() || m.Source.Contains(src))
 		if takes && (!ok || s.Priority < best.Priority) {
 			best, ok = s, true
 		}
@@ -62,10 +62,13 @@ func lookup(filters map[place]flower.Status, port int32, chain uint32, dst netip
 	return best, ok
 }
 
+// peer is a source that no filter names.
+var peer = ip("198.51.100.9")
+
 // disagrees says how the filters and the slow path differ about a packet; "" =
 // they do not, or the packet misses.
 func disagrees(filters map[place]flower.Status, chaos *haltest.Chaos, dst netip.Addr) string {
-	out, to, fast := walk(filters, 1, dst)
+	out, to, fast := walk(filters, 1, peer, dst)
 	if !fast {
 		return ""
 	}
@@ -89,6 +92,7 @@ type watcher struct {
 	addrs []netip.Addr
 	mu    sync.Mutex // guards what follows
 	fast  int        // packets that would not have missed
+	out   int        // of VMs' ports as well
 	last  string
 }
 
@@ -108,8 +112,16 @@ func (w *watcher) look(when string, filters map[place]flower.Status) {
 		if why := disagrees(filters, w.chaos, a); why != "" {
 			w.Errorf("%s, after %s: %s", when, w.last, why)
 		}
-		if _, _, fast := walk(filters, 1, a); fast {
+		if _, _, fast := walk(filters, 1, peer, a); fast {
 			w.fast++
+		}
+		for _, from := range w.addrs { // a VM's port leaves to the slow path what a rule claims
+			if _, _, fast := walk(filters, 7, from, a); fast && w.chaos.Decide(a).Act != haltest.ActRoute {
+				w.Errorf("%s, after %s: from %s to %s by filters, the slow path %+v", when, w.last, from, a, w.chaos.Decide(a))
+			}
+		}
+		if _, _, fast := walk(filters, 7, a, peer); fast {
+			w.out++
 		}
 	}
 }
@@ -155,16 +167,19 @@ func (s watchedSlow) Apply(ctx context.Context, changes []hwabstraction.Change) 
 // what is fast is never anything but what the slow path would do.
 func TestFiltersAgree(t *testing.T) {
 	t.Parallel()
-	fast := 0
+	fast, out := 0, 0
 	for seed := range uint64(150) {
-		synctest.Test(t, func(t *testing.T) { fast += agree(t, seed) })
+		synctest.Test(t, func(t *testing.T) {
+			f, o := agree(t, seed)
+			fast, out = fast+f, out+o
+		})
 	}
-	if fast < 10000 {
-		t.Errorf("of all packets %d did not miss: hardly anything was tested", fast)
+	if fast < 10000 || out < 10000 {
+		t.Errorf("of all packets %d to VMs and %d from VMs did not miss: hardly anything was tested", fast, out)
 	}
 }
 
-func agree(t *testing.T, seed uint64) int {
+func agree(t *testing.T, seed uint64) (fast, out int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	s := around()
 	b := &bench{T: t, diary: &diary{}, chaos: haltest.NewChaos(haltest.Plan{Ports: []string{"fab0", "vm0"}})}
@@ -213,7 +228,7 @@ func agree(t *testing.T, seed uint64) int {
 	time.Sleep(3 * time.Second)
 	synctest.Wait()
 	b.dev.Close()
-	return w.fast
+	return w.fast, w.out
 }
 
 // randomWorld draws what may happen.

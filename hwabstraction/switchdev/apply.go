@@ -19,6 +19,9 @@ func (d *Device) Apply(ctx context.Context, changes []hwabstraction.Change) []hw
 	defer d.applying.Unlock()
 	units, err := d.prepare(ctx, changes)
 	if err != nil {
+		d.mu.Lock()
+		d.claims, d.pending = true, nil
+		d.mu.Unlock()
 		d.settle(units...)
 		return refused(changes, err)
 	}
@@ -65,6 +68,10 @@ func (d *Device) prepare(ctx context.Context, changes []hwabstraction.Change) ([
 			return units, err
 		}
 	}
+	if d.claims {
+		d.except()
+	}
+	d.pending = claimed
 	return units, d.leaveOut(ctx, claimed)
 }
 
@@ -116,12 +123,13 @@ func (d *Device) hold(owners map[owner]bool, ports map[string]bool) []*unit {
 // leaveOut has the filters of VM ports leave packets to these prefixes to the
 // slow path. A port that cannot is the slow path's altogether.
 func (d *Device) leaveOut(ctx context.Context, claimed []netip.Prefix) error {
-	claimed = slices.DeleteFunc(compact(claimed), func(p netip.Prefix) bool { return covered(d.scene.except[p.Addr().Is4()], p) })
+	claimed = slices.DeleteFunc(compact(slices.Clone(claimed)), func(p netip.Prefix) bool { return covered(d.scene.except[p.Addr().Is4()], p) })
 	if len(claimed) == 0 {
 		return nil
 	}
+	d.except() // with what is pending: the loop must not take it away again
 	for k, u := range d.units {
-		if k.port == "" || u.closed || len(d.ledger.units[k]) == 0 {
+		if k.port == "" || d.ledger.closed(k) {
 			continue
 		}
 		if len(claimed) > maxExcept || d.carryOut(ctx, u, d.missing(u, claimed)) != nil {
@@ -165,6 +173,7 @@ func (d *Device) learn(changes []hwabstraction.Change, results []hwabstraction.R
 	if d.closed {
 		return
 	}
+	d.pending = nil
 	ports := map[string]bool{}
 	for i, c := range changes {
 		r := d.real(c)
@@ -173,6 +182,7 @@ func (d *Device) learn(changes []hwabstraction.Change, results []hwabstraction.R
 		}
 		ports[portOf(r)] = true
 		d.claim(r.ID(), c.Delete)
+		d.claims = d.claims || results[i].Err != nil // what was pending is not claimed
 		switch err := results[i].Err; {
 		case errors.Is(err, hwabstraction.ErrStale), errors.Is(err, hwabstraction.ErrInvalidRule):
 		case err != nil: // the old rule may be there, or not
@@ -242,6 +252,9 @@ func (d *Device) except() {
 			ipv4 := id.Prefix.Addr().Is4()
 			except[ipv4] = append(except[ipv4], id.Prefix)
 		}
+	}
+	for _, p := range d.pending {
+		except[p.Addr().Is4()] = append(except[p.Addr().Is4()], p)
 	}
 	for ipv4 := range except {
 		except[ipv4] = compact(except[ipv4])

@@ -63,9 +63,6 @@ func (d *Device) takeOver(p watchedPort, found []flower.Status) {
 		}
 		d.ledger.put(k, wanted{Filter: s.Filter, found: &s})
 		d.figures.Adopted++
-		if s.Priority == gatePriority && s.Chain != entryChain {
-			d.units[k].closed = true
-		}
 		d.ready[p.Index] = true
 	}
 }
@@ -180,27 +177,8 @@ func (d *Device) heal(p watchedPort, chain uint32, there map[place]flower.Status
 			d.cfg.Table.Apply(context.Background(), []tc.Request{{Op: tc.Delete, Filter: w.Filter}})
 		}
 		d.ledger.remove(k, w.Filter)
-		if u := d.units[k]; u != nil {
-			u.closed = u.closed && d.ledger.gated(k)
-			d.dirty[k] = true
-		}
+		d.dirty[k] = true
 	}
-}
-
-// gated reports whether a unit still has a gate on each of its ports.
-func (l *ledger) gated(k unitKey) bool {
-	open := map[int32]bool{}
-	for m := range l.units[k] {
-		if m.chain != entryChain {
-			open[m.port] = true
-		}
-	}
-	for m := range l.units[k] {
-		if m.priority == gatePriority && m.chain != entryChain {
-			delete(open, m.port)
-		}
-	}
-	return len(open) == 0
 }
 
 // resync reads the rules of the slow path again.

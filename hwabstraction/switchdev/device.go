@@ -37,6 +37,7 @@ type Device struct {
 	dirty   map[unitKey]bool
 	polls   map[unitKey]time.Time
 	ready   map[int32]bool // ports with a clsact qdisc
+	pending []netip.Prefix // what rules will claim that the slow path is being given
 	claims  bool           // scene.except may not be what rules claim
 	stale   bool           // the model may not be what the slow path has
 	figures figures

@@ -82,6 +82,26 @@ func (l *ledger) forget(port int32) {
 	}
 }
 
+// closed reports whether no packet comes to a unit's rules: each port with
+// entries has its gate closed.
+func (l *ledger) closed(k unitKey) bool {
+	open, gates := map[int32]bool{}, map[int32]bool{}
+	for m := range l.units[k] {
+		switch {
+		case m.chain == entryChain:
+			open[m.port] = true
+		case m.priority == gatePriority:
+			gates[m.port] = true
+		}
+	}
+	for port := range open {
+		if !gates[port] {
+			return false
+		}
+	}
+	return true
+}
+
 // handle gives a filter that has none the one of its match: the same in every
 // process, so that filters are recognised.
 func (l *ledger) handle(k unitKey, f *flower.Filter) {

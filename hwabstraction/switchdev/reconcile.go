@@ -68,6 +68,21 @@ func (c change) turn() int {
 	return 5
 }
 
+// stages cuts ordered changes where all before must have succeeded: nothing that
+// forwards is put where what leads to the slow path was refused, and no entry
+// leads to rules that were.
+func stages(changes []change) [][]change {
+	safe := slices.IndexFunc(changes, func(c change) bool { return c.turn() > 1 })
+	if safe < 0 {
+		safe = len(changes)
+	}
+	rules := slices.IndexFunc(changes, func(c change) bool { return c.turn() > 4 })
+	if rules < 0 {
+		rules = len(changes)
+	}
+	return [][]change{changes[:safe], changes[safe:rules], changes[rules:]}
+}
+
 // reconcile gives a unit the filters that it should have. It steps down the
 // ladder until the kernel takes them. Caller holds mu.
 func (d *Device) reconcile(ctx context.Context, u *unit, now time.Time) (waits bool) {
@@ -117,8 +132,10 @@ func (d *Device) become(ctx context.Context, u *unit, want []wanted) error {
 	if err := d.attach(changes); err != nil {
 		return err
 	}
-	if err := d.carryOut(ctx, u, changes); err != nil {
-		return err
+	for _, stage := range stages(changes) {
+		if err := d.carryOut(ctx, u, stage); err != nil {
+			return err
+		}
 	}
 	if err := d.inHardware(ctx, u, want); err != nil {
 		return err
@@ -185,11 +202,7 @@ func (d *Device) open(ctx context.Context, u *unit) error {
 			changes = append(changes, change{op: tc.Delete, filter: w})
 		}
 	}
-	if err := d.carryOut(ctx, u, changes); err != nil {
-		return err
-	}
-	u.closed = false
-	return nil
+	return d.carryOut(ctx, u, changes)
 }
 
 // errInSoftware is why a rung of hardware was not enough.

@@ -70,13 +70,10 @@ func (d *Device) settle(units ...*unit) {
 // withdraw sends all packets of a unit to the slow path: one gate on each port.
 // Where a gate cannot be closed the entries go instead. Caller holds mu.
 func (d *Device) withdraw(u *unit) error {
-	if u.closed {
+	if d.ledger.closed(u.key) {
 		return nil
 	}
 	ports := d.portsOf(u)
-	if len(ports) == 0 {
-		return nil
-	}
 	var requests []tc.Request
 	var gates []wanted
 	for _, port := range ports {
@@ -95,7 +92,6 @@ func (d *Device) withdraw(u *unit) error {
 			failed = errors.Join(failed, d.shut(u, ports[i], err))
 		}
 	}
-	u.closed = failed == nil
 	return failed
 }
 

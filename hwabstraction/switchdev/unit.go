@@ -19,7 +19,6 @@ type unit struct {
 	climbs    int
 	offer     bool // filters that stand are put again, for hardware to take
 	switching int  // Applies and switches that are under way: the loop stays away
-	closed    bool
 	holding   bool // a group is active and its hold is not over
 	polls     int  // how often in a row the slow path was not ready
 }
