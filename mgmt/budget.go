@@ -80,11 +80,16 @@ func (c *Core) limited(e RouterLimit) {
 	}
 }
 
-// full: a router has answered 130. If it has not said what its limit is, it is
-// what it holds now.
-func (c *Core) full(router string, vm mobility.VMID) {
-	if _, known := c.limits[router]; !known {
-		c.limits[router], c.guessed[router] = c.holds(router), c.now
+// full: a router has answered 130 to n more. If it has not said what its limit
+// is, that is the most that it can be.
+func (c *Core) full(router string, vm mobility.VMID, n int) {
+	limit, known := c.limits[router]
+	if _, guessed := c.guessed[router]; !known || guessed {
+		most := c.holds(router) + n - 1
+		if known {
+			most = min(limit, most)
+		}
+		c.limits[router], c.guessed[router] = most, c.now
 	}
 	if c.crowded[router] == nil {
 		c.crowded[router] = map[mobility.VMID]struct{}{}
@@ -173,11 +178,16 @@ func (c *Core) resumeBudgets() {
 // budgets decides who has the room at routers that are full, and who gets it
 // back. It goes on looking while there is somebody who would take room.
 func (c *Core) budgets() {
-	if c.look.IsZero() || c.now.Before(c.look) || c.now.Before(c.stall) {
+	if c.look.IsZero() || c.now.Before(c.look) {
+		return
+	}
+	if c.now.Before(c.stall) {
+		c.look = c.stall
 		return
 	}
 	c.look, c.looked = time.Time{}, c.now
 	c.doubtGuesses()
+	c.uncrowd()
 	x := &contest{limits: c.limits, now: c.now, begun: c.started, policy: c.inv.Policy.Budget, reserved: map[string]int{}}
 	tight := false
 	for _, b := range c.sorted() {
@@ -207,15 +217,30 @@ func (c *Core) budgets() {
 	}
 }
 
-// guessHolds is how many settling times a guess of a limit holds: what looked
-// like a full table may have been something else.
+// guessHolds is after how many settling times one more is tried than a guessed
+// limit: what looked like a full table may have been something else.
 const guessHolds = 10
 
 func (c *Core) doubtGuesses() {
 	for _, r := range sortedKeys(c.guessed) {
-		if len(c.crowded[r]) == 0 && c.now.Sub(c.guessed[r]) >= guessHolds*c.inv.Policy.Budget.Settle {
-			delete(c.limits, r)
-			delete(c.guessed, r)
+		if c.now.Sub(c.guessed[r]) >= guessHolds*c.inv.Policy.Budget.Settle {
+			c.limits[r]++
+			c.guessed[r] = c.now
+		}
+	}
+}
+
+// uncrowd forgets who no longer asks for room.
+func (c *Core) uncrowd() {
+	for _, r := range sortedKeys(c.crowded) {
+		for _, vm := range sortedVMs(c.crowded[r]) {
+			v := c.volatile[vm]
+			if v == nil || v.flights[flightKey{r, installRoute}] == nil && v.flights[flightKey{r, rehearseRoute}] == nil {
+				delete(c.crowded[r], vm)
+			}
+		}
+		if len(c.crowded[r]) == 0 {
+			delete(c.crowded, r)
 		}
 	}
 }

@@ -158,7 +158,8 @@ func (c *Core) keeps(b *Binding, a *Anchor) bool {
 // redirects by itself since the switch (unless there was no PREPARE).
 func (c *Core) holdsSource(b *Binding) bool {
 	m := c.moves[moveID{b.VM, b.Last}]
-	return b.Last != 0 && m != nil && !m.Plain && m.needsSource() && c.home(b) && c.routesOwed(b)
+	return b.Last != 0 && m != nil && !m.Plain && m.needsSource() && c.home(b) &&
+		slices.ContainsFunc(b.Routes, func(r Route) bool { return c.replaced(b, &r) })
 }
 
 // home reports whether the serving hypervisor is the home of all slots.
@@ -169,6 +170,12 @@ func (c *Core) home(b *Binding) bool {
 		}
 	}
 	return len(b.Slots) > 0
+}
+
+// replaced reports whether the route, of an address that has come home, waits to
+// be replaced.
+func (c *Core) replaced(b *Binding, r *Route) bool {
+	return !r.Withdraw && !r.Confirmed && c.inv.Home(r.Addr) == b.Hypervisor
 }
 
 // strays reports whether routers may still lead to the move's destination from

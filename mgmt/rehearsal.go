@@ -99,7 +99,7 @@ func (c *Core) rehearsalReplied(f *flight, r registration.Reply) {
 	if !r.Status.Accepted() && !(gone && r.Status == mobility.StatusNotVMForThisNode) {
 		c.again(f, r)
 		if r.Status == mobility.StatusResources {
-			c.full(f.owed.key.peer, f.vm)
+			c.full(f.owed.key.peer, f.vm, len(f.owed.request.Pairs))
 			c.look = c.now // the move has a deadline
 		}
 		return

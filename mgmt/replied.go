@@ -226,7 +226,8 @@ func (c *Core) routerReplied(f *flight, r registration.Reply) {
 	if !r.Status.Accepted() && !gone {
 		c.again(f, r)
 		if r.Status == mobility.StatusResources {
-			c.full(router, f.vm)
+			c.full(router, f.vm, len(addrs))
+			c.withdrawInstead(b, mine)
 		}
 		return
 	}
@@ -249,6 +250,20 @@ func (c *Core) routerReplied(f *flight, r registration.Reply) {
 		m.phase(c.now, PhaseRouteConfirmed, router)
 	}
 	c.advance(b)
+}
+
+// withdrawInstead: a router has no room for what it was to replace, so it does
+// not hold it, or not all of it.
+func (c *Core) withdrawInstead(b *Binding, mine func(Route) bool) {
+	changed := false
+	for i := range b.Routes {
+		if r := &b.Routes[i]; mine(*r) && c.replaced(b, r) {
+			r.Withdraw, changed = true, true
+		}
+	}
+	if changed {
+		c.advance(b)
+	}
 }
 
 func (c *Core) drainReplied(f *flight, r registration.Reply) {

@@ -68,8 +68,8 @@ func (b *Binding) wantsRoutes() bool {
 
 // unroute marks the routes that are no longer wanted: of drained addresses at
 // once, of addresses that came home or are translated now after every anchor
-// and every router has confirmed, of addresses that have given way when their
-// home has confirmed its redirect anew.
+// has confirmed and every router that was to replace them, of addresses that have
+// given way when their home has confirmed its redirect anew.
 func (c *Core) unroute(b *Binding) {
 	for i := range b.Routes {
 		r := &b.Routes[i]
@@ -83,7 +83,7 @@ func (c *Core) unroute(b *Binding) {
 			r.Withdraw, r.Confirmed = over, r.Confirmed && !over
 			continue
 		}
-		if over || b.confirmed() && !slices.ContainsFunc(b.Routes, func(x Route) bool { return x.Addr == r.Addr && !x.Confirmed && !x.Withdraw }) {
+		if over || b.confirmed() && !slices.ContainsFunc(b.Routes, func(x Route) bool { return x.Addr == r.Addr && c.replaced(b, &x) }) {
 			r.Withdraw, r.Confirmed = true, false
 		}
 	}
@@ -146,7 +146,12 @@ func (c *Core) routeOrder(b *Binding) map[string]inventory.Step {
 	return order
 }
 
+// mayInstall: what is replaced needs no room and goes first, by itself; the room
+// that it gives up may be what the others need.
 func (c *Core) mayInstall(b *Binding, r *Route, order map[string]inventory.Step) bool {
+	if !c.replaced(b, r) && slices.ContainsFunc(b.Routes, func(x Route) bool { return x.Router == r.Router && c.replaced(b, &x) }) {
+		return false
+	}
 	for _, next := range order[r.Router].After {
 		if blocked(b, next, r.Addr, func(n *Route) bool { return !n.Confirmed }) {
 			return false

@@ -248,10 +248,23 @@ func (c *Core) plan(a registration.Ask) (*job, *mobility.StatusError) {
 		}
 		j.changes = append(j.changes, ch)
 	}
-	if len(c.routes)+added > c.cfg.MaxRoutes {
+	if len(c.routes)+c.coming()+added > c.cfg.MaxRoutes {
 		return nil, mobility.Refuse(mobility.StatusResources, "%d routes are held, the limit is %d", len(c.routes), c.cfg.MaxRoutes)
 	}
 	return j, nil
+}
+
+// coming is how many routes more will be held once the jobs under way are done.
+func (c *Core) coming() int {
+	fresh := map[netip.Addr]bool{}
+	for _, j := range c.jobs {
+		for _, ch := range j.changes {
+			if c.routes[ch.Address] == nil && !j.withdraw {
+				fresh[ch.Address] = true
+			}
+		}
+	}
+	return len(fresh)
 }
 
 func locatorFor(r *registration.Request, a netip.Addr) netip.Addr {

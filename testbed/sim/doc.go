@@ -18,6 +18,11 @@
 // through the form of the Binding Update List at every restart, and through
 // JSON at a reboot. The management node's records go through its store.
 //
+// # Room
+//
+// In a quarter of the histories without cold moves some routers take few host
+// routes, and say so or not; agents report made-up traffic.
+//
 // # What is checked
 //
 // After every event that may have changed forwarding: no packet to an address of

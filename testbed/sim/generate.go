@@ -3,12 +3,13 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
 // Generate makes the schedule of a seed.
 func Generate(seed uint64) *Schedule {
-	g := generator{rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), s: &Schedule{Seed: seed, Watched: seed%4 == 3, Skew: map[string]time.Duration{}}}
+	g := generator{rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)), s: &Schedule{Seed: seed, Watched: seed%4 == 3, Skew: map[string]time.Duration{}, Room: map[string]int{}}}
 	g.site()
 	g.at = 200 * time.Millisecond
 	for _, v := range g.s.Guests {
@@ -19,6 +20,7 @@ func Generate(seed uint64) *Schedule {
 	for range 2 + g.rng.IntN(7) {
 		g.operation()
 	}
+	g.rooms()
 	sortOps(g.s.Ops)
 	return g.s
 }
@@ -65,6 +67,21 @@ func (g *generator) site() {
 		v6 := g.chance(75)
 		g.s.Guests = append(g.s.Guests, GuestSpec{fmt.Sprintf("vm%d", i+1), pick(g, hypervisorNames...), v6, !v6 || g.chance(25)})
 	}
+}
+
+// rooms makes some routers small. It is drawn last: the rest of a seed's history
+// does not depend on it.
+func (g *generator) rooms() {
+	cold := func(o Op) bool { return o.Verb == "move" && slices.Contains(o.Args, "cold") }
+	if !g.chance(25) || slices.ContainsFunc(g.s.Ops, cold) { // nothing but routes leads to a VM after a cold move
+		return
+	}
+	for _, r := range routerNames {
+		if g.chance(40) {
+			g.s.Room[r] = 1 + g.rng.IntN(3)
+		}
+	}
+	g.s.Mute = len(g.s.Room) > 0 && g.chance(30)
 }
 
 // operation is one thing that operators do, the faults around it, and the time

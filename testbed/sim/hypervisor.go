@@ -69,7 +69,7 @@ func (h *hypervisor) config() agent.Config {
 		},
 		Locator4: locator4(h.name), Ranges: ranges(h.name), Pools: pools(h.name), PortTemplate: "p-{vm}",
 		Lifetime: bindingLifetime, Quarantine: quarantine, DrainQuiet: drainQuiet, DrainRetry: drainRetry,
-		RefusedRetry: refusedRetry, Spread: time.Second, Capabilities: h.device.Capabilities(), Seed: seed,
+		RefusedRetry: refusedRetry, TrafficInterval: h.sampling(), Spread: time.Second, Capabilities: h.device.Capabilities(), Seed: seed,
 	}
 }
 
@@ -223,6 +223,8 @@ func (h *hypervisor) do(e agent.Effect) {
 		h.report(e)
 	case agent.Note:
 		h.w.trace("%s: %s: %s: %v", h.name, e.VM, e.Text, e.Err)
+	case agent.Traffic:
+		h.traffic(e)
 	case agent.Count, agent.Announce:
 	case agent.Apply:
 		h.w.noteDeliveries(e.Rules)
@@ -317,6 +319,23 @@ func (h *hypervisor) watchDevice() {
 			h.watchDevice()
 		}
 	})
+}
+
+// sampling is how often traffic is told, where it matters.
+func (h *hypervisor) sampling() time.Duration {
+	if len(h.w.schedule.Room) == 0 {
+		return 0
+	}
+	return sampleInterval
+}
+
+// traffic tells of packets that the model does not carry: some number.
+func (h *hypervisor) traffic(e agent.Traffic) {
+	t := mgmt.Traffic{Hypervisor: h.name}
+	for _, s := range e.Samples {
+		t.Samples = append(t.Samples, mgmt.TrafficSample{VM: s.VM, Addr: s.Addr, Packets: h.w.rng.Uint64N(1000), Over: s.Over})
+	}
+	h.w.mgmt.step(t)
 }
 
 func (h *hypervisor) report(e agent.Report) {

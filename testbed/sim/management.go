@@ -57,6 +57,11 @@ func (m *management) restart(bool) {
 	}
 	m.w.checkAcknowledged()
 	m.run(effects)
+	for _, name := range routerNames {
+		if r := m.w.routers[name]; r != nil {
+			m.w.after(time.Second, r.tellRoom)
+		}
+	}
 	for _, name := range hypervisorNames {
 		if h := m.w.hypervisors[name]; h != nil && h.alive {
 			h.proofs.connect()

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dpmip/dpmip/mgmt"
 	"github.com/dpmip/dpmip/mobility/registration"
 	"github.com/dpmip/dpmip/router"
 )
@@ -33,7 +34,7 @@ func (r *host) local() time.Time { return r.w.now.Add(r.skew) }
 // lost come back first.
 func (r *host) restart(bool) {
 	r.restarts++
-	core, err := router.NewCore(router.Config{Node: registration.Config{
+	core, err := router.NewCore(router.Config{MaxRoutes: r.w.schedule.Room[r.name], Node: registration.Config{
 		Self: locator(r.name), Management: []netip.Addr{locator(managementName)},
 		FirstRetry: firstRetry, Retry: firstRetry, MaxRetry: maxRetry, Heartbeat: heartbeat,
 		RestartCount: r.restarts, Seed: r.w.rng.Uint64(),
@@ -55,6 +56,15 @@ func (r *host) restart(bool) {
 	r.step(router.Start{})
 	if r.w.watched {
 		r.proofs.connect()
+	}
+	r.tellRoom()
+}
+
+// tellRoom reports the limit, as the daemon does when it finds the management
+// node.
+func (r *host) tellRoom() {
+	if n := r.w.schedule.Room[r.name]; n > 0 && !r.w.schedule.Mute && r.alive {
+		r.w.mgmt.step(mgmt.RouterLimit{Router: r.name, Limit: n})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,8 @@ type Schedule struct {
 	Watched bool
 	Noise   Noise
 	Skew    map[string]time.Duration // of clocks, against the management node's
+	Room    map[string]int           // of routers, in host routes; not listed = without end
+	Mute    bool                     // they do not say it
 	Guests  []GuestSpec
 	Ops     []Op
 }
@@ -59,6 +62,12 @@ func (s *Schedule) String() string {
 	for _, name := range sortedKeys(s.Skew) {
 		fmt.Fprintf(&b, "skew %s %v\n", name, s.Skew[name])
 	}
+	for _, name := range sortedKeys(s.Room) {
+		fmt.Fprintf(&b, "room %s %d\n", name, s.Room[name])
+	}
+	if s.Mute {
+		fmt.Fprintln(&b, "mute")
+	}
 	for _, g := range s.Guests {
 		fmt.Fprintf(&b, "guest %s %s %s\n", g.Name, g.Home, g.families())
 	}
@@ -75,6 +84,7 @@ func (s *Schedule) Clone() *Schedule {
 	for k, v := range s.Skew {
 		c.Skew[k] = v
 	}
+	c.Room = maps.Clone(s.Room)
 	c.Guests, c.Ops = slices.Clone(s.Guests), slices.Clone(s.Ops)
 	return &c
 }
@@ -82,7 +92,7 @@ func (s *Schedule) Clone() *Schedule {
 // Parse reads the text form. Lines that begin with "#" are comments. The error
 // names the line.
 func Parse(text string) (*Schedule, error) {
-	s := &Schedule{Skew: map[string]time.Duration{}}
+	s := &Schedule{Skew: map[string]time.Duration{}, Room: map[string]int{}}
 	scan := bufio.NewScanner(strings.NewReader(text))
 	for n := 1; scan.Scan(); n++ {
 		f := strings.Fields(scan.Text())
@@ -98,7 +108,7 @@ func Parse(text string) (*Schedule, error) {
 }
 
 func (s *Schedule) line(f []string) (err error) {
-	want := map[string]int{"seed": 2, "noise": 4, "skew": 3, "guest": 4, "watched": 1}
+	want := map[string]int{"seed": 2, "noise": 4, "skew": 3, "guest": 4, "room": 3, "mute": 1, "watched": 1}
 	if n, ok := want[f[0]]; ok && len(f) != n {
 		return fmt.Errorf("%s: want %d words", f[0], n)
 	}
@@ -115,6 +125,10 @@ func (s *Schedule) line(f []string) (err error) {
 		s.Watched = true
 	case "skew":
 		s.Skew[f[1]], err = time.ParseDuration(f[2])
+	case "room":
+		s.Room[f[1]], err = strconv.Atoi(f[2])
+	case "mute":
+		s.Mute = true
 	case "guest":
 		s.Guests = append(s.Guests, GuestSpec{f[1], f[2], f[3] != "4", f[3] != "6"})
 	default:
@@ -133,6 +147,11 @@ func (s *Schedule) line(f []string) (err error) {
 
 // check refuses names and verbs that do not exist.
 func (s *Schedule) check() error {
+	for name, n := range s.Room {
+		if !slices.Contains(routerNames, name) || n < 1 {
+			return fmt.Errorf("sim: room %s %d: want a router and 1 or more", name, n)
+		}
+	}
 	for _, g := range s.Guests {
 		if !slices.Contains(hypervisorNames, g.Home) {
 			return fmt.Errorf("sim: guest %s: no hypervisor %q", g.Name, g.Home)

@@ -119,6 +119,9 @@ func (w *World) restlessGuest(g *guest) string {
 	case b != nil && slices.ContainsFunc(b.Routes, func(r mgmt.Route) bool { return !r.Confirmed || r.Withdraw }):
 		return fmt.Sprintf("%s has routes %v", g.id, b.Routes)
 	}
+	if b != nil && w.couldBeRouted(b) != "" {
+		return fmt.Sprintf("%s of %s is translated, and every router has room", w.couldBeRouted(b), g.id)
+	}
 	for _, name := range hypervisorNames {
 		h := w.hypervisors[name]
 		if why := restlessRecord(h.record(g.id), g.where == name); why != "" {
@@ -170,6 +173,7 @@ func restlessRecord(r *agent.Record, serving bool) string {
 // checkRest looks at what must be left when all is quiet, and nothing else.
 func (w *World) checkRest() {
 	f := newFabric(w)
+	w.checkRoom()
 	for _, g := range w.guests {
 		b := w.binding(g)
 		// A binding that an old backup has wrong and that nobody's word corrects, and
@@ -231,7 +235,7 @@ func (w *World) checkAttached(f *fabric, g *guest) {
 			if o.Rewrites > 1 {
 				w.violate("all is quiet: a packet from %s to %s of %s at %s is rewritten %d times", from, a, g.id, g.where, o.Rewrites)
 			}
-			if b.Options.Redirect == mobility.RedirectRouted && o.Rewrites > 0 && from != ownerOf(a) {
+			if b.Options.Redirect == mobility.RedirectRouted && !gaveWay(b, a) && o.Rewrites > 0 && from != ownerOf(a) {
 				w.violate("all is quiet: a packet from %s to %s of %s, which is routed, passes %s", from, a, g.id, ownerOf(a))
 			}
 		}
@@ -239,6 +243,34 @@ func (w *World) checkAttached(f *fabric, g *guest) {
 	if len(g.olds) > 0 && !w.forgot {
 		w.violate("all is quiet: %s still has old addresses %v", g.id, g.olds)
 	}
+}
+
+// gaveWay tells whether an address is translated for want of room at a router.
+func gaveWay(b *mgmt.Binding, a netip.Addr) bool {
+	return slices.ContainsFunc(b.Yields, func(y mgmt.Yield) bool { return y.Addr == a })
+}
+
+// checkRoom: no router holds more than it has room for.
+func (w *World) checkRoom() {
+	for _, name := range sortedKeys(w.schedule.Room) {
+		if n := len(w.routers[name].kernel); n > w.schedule.Room[name] {
+			w.violate("router %s holds %d routes and has room for %d", name, n, w.schedule.Room[name])
+		}
+	}
+}
+
+// couldBeRouted names an address that is translated although every router has
+// room, "" = there is none.
+func (w *World) couldBeRouted(b *mgmt.Binding) string {
+	for _, y := range b.Yields {
+		full := slices.ContainsFunc(sortedKeys(w.schedule.Room), func(name string) bool {
+			return len(w.routers[name].kernel) >= w.schedule.Room[name]
+		})
+		if !full {
+			return y.Addr.String()
+		}
+	}
+	return ""
 }
 
 // checkLeft: no rule is on any card that has nothing to do any more, no route in
@@ -261,7 +293,7 @@ func (w *World) checkLeft(g *guest) {
 				w.violate("all is quiet: router %s still has a route for probe address %s", name, a)
 			}
 			b := w.binding(g)
-			if slices.Contains(g.first, a) && (!g.attached || g.where == g.home || b.Options.Redirect != mobility.RedirectRouted) {
+			if slices.Contains(g.first, a) && (!g.attached || g.where == g.home || gaveWay(b, a) || b.Options.Redirect != mobility.RedirectRouted) {
 				w.violate("all is quiet: router %s still has a route for %s of %s", name, a, g.id)
 			}
 		}

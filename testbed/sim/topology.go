@@ -33,6 +33,9 @@ const (
 	firstRetry      = 50 * time.Millisecond
 	maxRetry        = 4 * time.Second
 	refusedRetry    = 2 * time.Second
+	sampleInterval  = 5 * time.Second
+	budgetInterval  = 2 * time.Second
+	budgetSettle    = 15 * time.Second
 )
 
 func tor(hypervisor string) string { return "t" + hypervisor }
@@ -158,7 +161,8 @@ func inventoryText(policy string) string {
 		}
 		fmt.Fprintf(&b, "[[router]]\nname = %q\nrole = \"tor\"\nlocators = [%q]\nuplinks = [%q]\n", r, locator(r), spine)
 	}
-	fmt.Fprintf(&b, "[policy]\nallow_unknown_vms = true\nadopt_higher_epochs = true\n%s", policy)
+	fmt.Fprintf(&b, "[policy]\nallow_unknown_vms = true\nadopt_higher_epochs = true\n")
+	fmt.Fprintf(&b, "budget = { interval = %q, settle = %q }\n%s", budgetInterval, budgetSettle, policy)
 	fmt.Fprintf(&b, "[lifetimes]\nbinding = %[1]q\nredirect = %[1]q\nroute = %[1]q\nprepare = %[2]q\ngrace = \"5s\"\nquarantine = %[3]q\nhistory = \"10m\"\n",
 		bindingLifetime, prepareTimeout, quarantine)
 	fmt.Fprintf(&b, "[timers]\nfirst_retry = %[1]q\nretry = %[1]q\nmax_retry = %[2]q\nheartbeat = %[3]q\n", firstRetry, maxRetry, heartbeat)

@@ -33,6 +33,7 @@ type World struct {
 	routers     map[string]*host
 	guests      []*guest
 
+	schedule *Schedule
 	sabotage sabotage
 	dirty    bool      // forwarding may have changed
 	forgot   bool      // the management node's store was lost
@@ -50,7 +51,7 @@ func (v *Violation) Error() string { return fmt.Sprintf("sim: after %v: %s", v.A
 
 func newWorld(s *Schedule, sb sabotage, log func(string)) *World {
 	w := &World{
-		now: start, rng: rand.New(rand.NewPCG(s.Seed, 0xd1b54a32d192ed03)), log: log, sabotage: sb, watched: s.Watched,
+		now: start, rng: rand.New(rand.NewPCG(s.Seed, 0xd1b54a32d192ed03)), log: log, schedule: s, sabotage: sb, watched: s.Watched,
 		hypervisors: map[string]*hypervisor{}, routers: map[string]*host{},
 	}
 	w.net = newNetwork(w, s.Noise)
