@@ -55,12 +55,17 @@ func filters(ctx context.Context, o *Options) (out []Figure, err error) {
 		return nil, err
 	}
 	byTC, byConn, read, replaced := s[0], s[1], s[2], s[3]
+	gate, err := r.gate(ctx, 20*o.rounds(25))
+	if err != nil {
+		return nil, err
+	}
 	return []Figure{
 		byConn.over(byTC).median("agent (switchdev backend) / tc -batch", "x").atLeast(5).note("%d IPv6 redirects a round, skip_hw, in turns", filterCount),
 		byTC.median("tc -batch", "filters/s"),
 		byConn.median("agent (switchdev backend)", "filters/s"),
 		replaced.median("the same, in place of others", "filters/s"),
 		read.median("read back, each held against what was put", "filters/s"),
+		gate.median("one filter put in place of another, as for arming", "us"),
 	}, nil
 }
 
@@ -214,6 +219,21 @@ func (r *filterRig) replace(ctx context.Context) way {
 		}
 		return r.timed(ctx, func(ctx context.Context) error { return r.apply(ctx, tc.Replace, r.filters) })()
 	}
+}
+
+// gate times single filters, each in place of the one before.
+func (r *filterRig) gate(ctx context.Context, n int) (Samples, error) {
+	to := r.filters[:1:1]
+	var out Samples
+	for i := range n {
+		to[0].Actions = []flower.Action{flower.Goto{Chain: uint32(2 + i%2)}}
+		start := time.Now()
+		if err := r.apply(ctx, tc.Replace, to); err != nil {
+			return nil, err
+		}
+		out = append(out, float64(time.Since(start).Nanoseconds())/1000)
+	}
+	return out, r.apply(ctx, tc.Delete, to)
 }
 
 // wipe deletes the filters and waits until the kernel has torn them down: it does

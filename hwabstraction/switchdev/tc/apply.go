@@ -13,9 +13,9 @@ import (
 )
 
 // A batch is at most so many messages and bytes: even with default buffers the
-// kernel can answer each of them.
+// kernel can answer each of them, and nobody waits for long.
 const (
-	maxBatch      = 256
+	maxBatch      = 128
 	maxBatchBytes = 96 << 10
 )
 
@@ -35,7 +35,7 @@ func (c *Conn) Apply(ctx context.Context, requests []Request) []error {
 		all[i] = i
 	}
 	c.apply(ctx, &j, all, maxBatch)
-	c.detached(&j)
+	c.explain(&j)
 	return j.errs
 }
 
@@ -81,8 +81,8 @@ func tooMuch(err error) bool {
 // it, n how many of which are dealt with, those that are invalid included, lost
 // those of sent whose answer is missing. An error is the send's.
 func (t *talk) batch(j *job, which []int, size int) (sent []int, n int, lost []int, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.enter()
+	defer t.leave()
 	if sent, n = t.encode(j, which, size); len(sent) > 0 {
 		lost, err = t.exchange(j, sent)
 	}
@@ -163,29 +163,6 @@ func (t *talk) exchange(j *job, sent []int) (lost []int, err error) {
 		}
 	}
 	return lost, nil
-}
-
-// detached tells a missing qdisc from other mistakes: the kernel calls both EINVAL.
-func (c *Conn) detached(j *job) {
-	ports := map[int32]error{}
-	for i, err := range j.errs {
-		var e *Error
-		if !errors.As(err, &e) || e.Errno != unix.EINVAL {
-			continue
-		}
-		found, asked := ports[e.Filter.Port]
-		if !asked {
-			found = c.attached(e.Filter.Port)
-			ports[e.Filter.Port] = found
-		}
-		switch {
-		case found == nil:
-		case e.Op == Delete && (errors.Is(found, ErrDetached) || errors.Is(found, hwabstraction.ErrPortGone)):
-			j.errs[i] = nil
-		default:
-			e.sentinel = found
-		}
-	}
 }
 
 // place is where a filter is: of two with one place there is only one.

@@ -2,11 +2,14 @@ package tc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -153,6 +156,41 @@ func TestApplyInvalid(t *testing.T) {
 	}
 }
 
+// slowly is a socket that sends when it is told to, and says what it has sent.
+type slowly struct {
+	*fakeKernel
+	may   chan struct{}
+	ports []int32 // of each batch
+}
+
+func (s *slowly) Send(b []byte) error {
+	<-s.may
+	s.ports = append(s.ports, int32(binary.NativeEndian.Uint32(b[unix.SizeofNlMsghdr+4:])))
+	return s.fakeKernel.Send(b)
+}
+
+// TestApplyTakesTurns: one request waits for the batch that is on its way, not
+// for all others that are to follow it.
+func TestApplyTakesTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &slowly{fakeKernel: newFake(3, 4), may: make(chan struct{})}
+		c := newConn(s, s)
+		var all sync.WaitGroup
+		all.Go(func() { c.Apply(t.Context(), puts(Put, 3, 4*maxBatch)) })
+		synctest.Wait()
+		all.Go(func() { c.Apply(t.Context(), puts(Put, 4, 1)) })
+		for range 5 {
+			synctest.Wait()
+			s.may <- struct{}{}
+		}
+		all.Wait()
+		if diff := cmp.Diff([]int32{3, 4, 3, 3, 3}, s.ports); diff != "" {
+			t.Errorf("ports of the batches (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestApplyDone(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -273,6 +311,20 @@ func TestPortVanishes(t *testing.T) {
 		}
 		if errs := c.Apply(t.Context(), puts(Delete, 3, 40)); failed(errs) != nil {
 			t.Errorf("deleting from a port that is gone: %v", errors.Join(errs...))
+		}
+	}
+}
+
+// TestGone tells the port that is gone from the one that is redirected to.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	k := newFake(3)
+	k.noTarget = true
+	errs := newConn(k, k).Apply(t.Context(), append(puts(Put, 3, 1), puts(Put, 4, 1)...))
+	for i, port := range []int32{7, 4} {
+		var e *Error
+		if !errors.Is(errs[i], hwabstraction.ErrPortGone) || !errors.As(errs[i], &e) || e.Gone != port {
+			t.Errorf("request %d: %v, want ErrPortGone of port %d", i, errs[i], port)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -49,7 +48,10 @@ type Conn struct {
 
 // talk is a conversation: a request, and its answer to the end.
 type talk struct {
-	mu     sync.Mutex // guards all that follows
+	// turn has a value while nobody speaks. It guards all that follows. Unlike
+	// with a mutex, who has waited longest is next: one filter that must go at
+	// once waits for one batch, not for thousands of filters.
+	turn   chan struct{}
 	socket socket
 	seq    uint32
 	buf    []byte // a batch
@@ -83,18 +85,24 @@ func Dial(ns int) (*Conn, error) {
 }
 
 func newConn(write, read socket) *Conn {
-	return &Conn{
-		write: talk{socket: write, rcv: make([]byte, receiveSize)},
-		read:  talk{socket: read, rcv: make([]byte, receiveSize)},
-	}
+	return &Conn{write: newTalk(write), read: newTalk(read)}
 }
+
+func newTalk(s socket) talk {
+	t := talk{turn: make(chan struct{}, 1), socket: s, rcv: make([]byte, receiveSize)}
+	t.leave()
+	return t
+}
+
+func (t *talk) enter() { <-t.turn }
+func (t *talk) leave() { t.turn <- struct{}{} }
 
 // Close closes the sockets; filters stay. What is asked afterwards is ErrClosed.
 func (c *Conn) Close() error { return errors.Join(c.write.close(), c.read.close()) }
 
 func (t *talk) close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.enter()
+	defer t.leave()
 	s := t.socket
 	t.socket = closed{}
 	return s.Close()

@@ -26,6 +26,9 @@ type Error struct {
 	Filter flower.Filter
 	Errno  syscall.Errno
 	Reason string // the kernel's own words; "" = none
+	// Gone is the port that is not there, where ErrPortGone is wrapped: the
+	// filter's own, with which all its filters went, or one that it redirects to.
+	Gone int32
 
 	sentinel error
 }
@@ -36,10 +39,13 @@ func (e *Error) Error() string {
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}
-	if e.sentinel != nil {
-		s += " (" + e.sentinel.Error() + ")"
+	switch {
+	case e.sentinel == nil:
+		return s
+	case e.Gone != 0:
+		return fmt.Sprintf("%s (%v: %d)", s, e.sentinel, e.Gone)
 	}
-	return s
+	return s + " (" + e.sentinel.Error() + ")"
 }
 
 // Unwrap gives the error number, and the sentinel where there is one.

@@ -23,6 +23,7 @@ type fakeKernel struct {
 	stopAfter int                      // messages of a send that are carried out; 0 = all
 	stops     int                      // how many sends stop so
 	loses     int                      // how many sends have answers lost: all but the first few of many
+	noTarget  bool                     // filters that redirect find no port there
 	vanishAt  uint32                   // the handle at whose put the port vanishes
 	interrupt int                      // how many dumps are interrupted
 	spoil     func(dump []byte) []byte // every datagram of a dump
@@ -140,6 +141,9 @@ func (k *fakeKernel) carryOut(m message) syscall.Errno {
 		}
 		k.rows = slices.Delete(k.rows, i, i+1)
 		return 0
+	}
+	if k.noTarget && target(s.Filter) != 0 {
+		return unix.ENODEV
 	}
 	return k.put(m, at, i)
 }

@@ -278,9 +278,13 @@ func TestKernelRefuses(t *testing.T) {
 		}
 		t.Log(errs[i])
 	}
+	var e *Error
+	if !errors.As(errs[5], &e) || e.Gone != 9999 {
+		t.Errorf("%v does not say that port 9999 is gone", errs[5])
+	}
 	w.holds(t, []flower.Filter{f})
 	w.remove(t, "va")
-	if err := w.conn.Apply(t.Context(), []Request{{Put, f}})[0]; !errors.Is(err, hwabstraction.ErrPortGone) {
+	if err := w.conn.Apply(t.Context(), []Request{{Put, f}})[0]; !errors.Is(err, hwabstraction.ErrPortGone) || !errors.As(err, &e) || e.Gone != w.va {
 		t.Errorf("on a port that is gone: %v", err)
 	}
 	if err := w.conn.Apply(t.Context(), []Request{{Delete, f}})[0]; err != nil {

@@ -93,8 +93,8 @@ const maxFailures = 16
 // the next one would be refused. The first error counts, except that an answer
 // which is not whole (errAgain) proves nothing. It must not be called by each.
 func (t *talk) query(request []byte, each func(message) error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.enter()
+	defer t.leave()
 	t.seq++
 	binary.NativeEndian.PutUint32(request[8:], t.seq)
 	if err := t.socket.Send(request); err != nil {
