@@ -32,7 +32,7 @@ func run(t *testing.T, skipHW bool, f func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := around()
-		b := &bench{T: t, diary: &diary{}, skipHW: skipHW, chaos: haltest.NewChaos(haltest.Plan{Ports: []string{"fab0", "vm0"}})}
+		b := &bench{T: t, diary: &diary{}, skipHW: skipHW, chaos: haltest.NewChaos(haltest.Plan{Ports: []string{"fab0", "vm0", "vm1"}})}
 		b.table = newTable(b.diary, 1, 7, 8)
 		b.kernel = &fakeKernel{
 			ports: map[string]ways.Port{"fab0": s.uplinks[0], "vm0": s.ports["vm0"]}, hops: s.hops, exits: s.exits,

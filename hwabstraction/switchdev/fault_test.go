@@ -1,13 +1,17 @@
 package switchdev
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/tc"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
 )
 
@@ -45,6 +49,45 @@ func TestPortGone(t *testing.T) {
 		}
 		if len(b.table.find(egressChain, rulePriority)) == 0 || len(b.table.find(entryChain, entryPriority)) != 2 {
 			t.Errorf("the filters after the port came back: %v", b.table.all())
+		}
+	})
+}
+
+// TestTargetGone: the port that a filter redirects to is gone, and the one that it
+// is to stand on is not: what stands there already stays, and is known.
+func TestTargetGone(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		st, other := stamp(1, 1), stamp(2, 1)
+		b.put(delivery(old6, old6, st))
+		b.do(b.dev.Activate(st))
+		b.rest()
+		before := b.table.all()
+		b.kernel.set(func(k *fakeKernel) { k.ports["vm1"] = ways.Port{Index: 8, MAC: [6]byte{2, 5: 8}, MTU: 1500} })
+		b.table.set(func() {
+			b.table.refuse = func(r tc.Request) error {
+				if r.Op == tc.Delete || !slices.Contains(r.Filter.Actions, flower.Action(flower.Redirect{Port: 8})) {
+					return nil
+				}
+				b.kernel.set(func(k *fakeKernel) { delete(k.ports, "vm1") })
+				return fmt.Errorf("%w: %w", hwabstraction.ErrPortGone, &tc.Error{Errno: unix.ENODEV, Gone: 8})
+			}
+		})
+		b.put(hwabstraction.Deliver{Stamp: other, Address: old4, Restore: old4, Port: "vm1", MAC: vmMAC})
+		b.do(b.dev.Activate(other))
+		b.pass(2 * lastPoll)
+		b.do(b.dev.Activate(st)) // the gate is closed and opened
+		b.pass(2 * lastPoll)
+		after := b.table.all()
+		for at, s := range before {
+			if diff := cmp.Diff(s, after[at], byValue); diff != "" {
+				t.Errorf("%+v (-before +after):\n%s", at, diff)
+			}
+		}
+		r, err := b.dev.Tiers(t.Context())
+		b.do(err)
+		if r.Events["port_gone"] == 0 || r.Events["stepped_down"] > 0 {
+			t.Errorf("events %v, want that a port is gone, and no step down", r.Events)
 		}
 	})
 }

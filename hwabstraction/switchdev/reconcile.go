@@ -176,7 +176,7 @@ func (d *Device) carryOut(ctx context.Context, u *unit, changes []change) error 
 		f := changes[i].filter
 		switch {
 		case errors.Is(err, hwabstraction.ErrPortGone):
-			failed, missing[f.Port] = errors.Join(failed, err), true
+			failed, missing[whichGone(err, f.Port)] = errors.Join(failed, err), true
 		case errors.Is(err, tc.ErrDetached): // and with the qdisc all that was there
 			failed, missing[f.Port] = errors.Join(failed, err), true
 		case err != nil:
@@ -191,6 +191,16 @@ func (d *Device) carryOut(ctx context.Context, u *unit, changes []change) error 
 		d.gone(port)
 	}
 	return failed
+}
+
+// whichGone is the port that ErrPortGone is about: the filter's own, unless it is
+// one that the filter redirects to. That one has no filters of the others here.
+func whichGone(err error, own int32) int32 {
+	var e *tc.Error
+	if errors.As(err, &e) && e.Gone != 0 {
+		return e.Gone
+	}
+	return own
 }
 
 // open lets packets into the unit's chain: the gate goes, last of all, also

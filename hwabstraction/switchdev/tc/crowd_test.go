@@ -5,7 +5,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
@@ -107,79 +106,6 @@ func TestKernelTogether(t *testing.T) {
 			t.Errorf("port %d: %d filters, %v", port, len(got), err)
 		}
 	}
-}
-
-// TestKernelTakesAway removes the port, or its qdisc, while filters are put: each
-// request that was too late says what is missing, and all that is left is right.
-func TestKernelTakesAway(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		remove func(*world) error
-		late   error
-		listed error
-	}{
-		"port": {func(w *world) error {
-			l, err := w.handle.LinkByName("va")
-			if err != nil {
-				return err
-			}
-			return w.handle.LinkDel(l)
-		}, hwabstraction.ErrPortGone, hwabstraction.ErrPortGone},
-		"qdisc": {func(w *world) error {
-			return w.handle.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: int(w.va), Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
-		}, ErrDetached, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			if err := w.conn.Attach(w.va); err != nil {
-				t.Fatal(err)
-			}
-			has := w.flower(t)
-			under := &passing{socket: w.conn.write.socket, second: make(chan struct{})}
-			w.conn.write.socket = under
-			rs := dropping(puts(Put, w.va, 8*maxBatch))
-			var removed error
-			var all sync.WaitGroup
-			all.Go(func() {
-				<-under.second
-				removed = c.remove(w)
-			})
-			errs := w.conn.Apply(t.Context(), rs)
-			all.Wait()
-			if removed != nil {
-				t.Fatal(removed)
-			}
-			for i, err := range errs {
-				if early := has && err == nil || !has && errors.Is(err, hwabstraction.ErrNotSupported); !early && !errors.Is(err, c.late) {
-					t.Fatalf("request %d: %v", i, err)
-				}
-			}
-			if err := w.conn.Apply(t.Context(), rs[:1])[0]; !errors.Is(err, c.late) {
-				t.Errorf("afterwards: %v, want %v", err, c.late)
-			}
-			if got, err := w.conn.List(t.Context(), w.va); !errors.Is(err, c.listed) || len(got) > 0 {
-				t.Errorf("%d filters are left, %v", len(got), err)
-			}
-			if errs := w.conn.Apply(t.Context(), requests(Delete, filtersOf(rs))); failed(errs) != nil {
-				t.Errorf("deleting what is gone: %v", errors.Join(errs...))
-			}
-		})
-	}
-}
-
-// passing tells when the second batch goes out.
-type passing struct {
-	socket
-	sends  int
-	second chan struct{}
-}
-
-func (p *passing) Send(b []byte) error {
-	if p.sends++; p.sends == 2 {
-		close(p.second)
-	}
-	return p.socket.Send(b)
 }
 
 // dropping gives requests an action that needs no other port.
