@@ -20,24 +20,42 @@ var ErrNoZone = errors.New("dnsupdate: no zone")
 // names. Zones are those that may be needed; a name belongs to the longest that
 // contains it. It is pure.
 func Plan(s State, zones []string) ([]Update, error) {
-	if err := s.Validate(); err != nil {
+	updates, homeless, err := PlanKnown(s, zones)
+	if err == nil && len(homeless) > 0 {
+		err = noZone(homeless[0], zones)
+	}
+	if err != nil {
 		return nil, err
+	}
+	return updates, nil
+}
+
+// PlanKnown is Plan for the names that lie in a zone; the others are given as
+// homeless, sorted.
+func PlanKnown(s State, zones []string) (updates []Update, homeless []string, err error) {
+	if err := s.Validate(); err != nil {
+		return nil, nil, err
 	}
 	byZone := map[string][]Item{}
 	for _, it := range s.items() {
 		zone, ok := zoneOf(it.Name, zones)
 		if !ok {
-			return nil, fmt.Errorf("%w for %s among %s", ErrNoZone, it.Name, strings.Join(zones, " "))
+			homeless = append(homeless, it.Name)
+			continue
 		}
 		byZone[zone] = append(byZone[zone], it)
 	}
-	var updates []Update
+	slices.Sort(homeless)
 	for zone, items := range byZone {
 		slices.SortFunc(items, func(a, b Item) int { return strings.Compare(a.Name, b.Name) })
 		updates = append(updates, Update{Zone: zone, VM: s.VM, Version: s.Version, Items: items})
 	}
 	slices.SortFunc(updates, func(a, b Update) int { return strings.Compare(a.Zone, b.Zone) })
-	return updates, nil
+	return updates, homeless, nil
+}
+
+func noZone(name string, zones []string) error {
+	return fmt.Errorf("%w for %s among %s", ErrNoZone, name, strings.Join(zones, " "))
 }
 
 // Names lists every owner name that a state touches, sorted: what must lie in a

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,25 @@ func TestStateRefused(t *testing.T) {
 	}
 	if _, err := Plan(example(), []string{"example.org"}); !errors.Is(err, ErrNoZone) {
 		t.Errorf("no zone: err = %v", err)
+	}
+}
+
+// TestPlanKnown: what lies in a zone is planned, although other names do not.
+func TestPlanKnown(t *testing.T) {
+	t.Parallel()
+	updates, homeless, err := PlanKnown(example(), []string{"example", "0.0.10.in-addr.arpa"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zones []string
+	for _, u := range updates {
+		zones = append(zones, u.Zone)
+	}
+	if d := cmp.Diff([]string{"0.0.10.in-addr.arpa.", "example."}, zones); d != "" {
+		t.Errorf("zones (-want +got):\n%s", d)
+	}
+	if want := []string{reverseName(netip.MustParseAddr("2001:db8::1"))}; !slices.Equal(homeless, want) {
+		t.Errorf("homeless %v, want %v", homeless, want)
 	}
 }
 

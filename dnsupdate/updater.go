@@ -35,16 +35,28 @@ func NewUpdater(c *Client, zones *Directory, t Timing, report func(Job)) *Update
 
 func (u *Updater) String() string { return "DNS updater" }
 
-// Plan makes the job of a state with the zones known here.
+// Plan makes the job of a state with the zones known here. A name in none of
+// them (an address's reverse zone, most often) has failed from the start, and
+// keeps nothing else from being written; an error is returned where all have.
 func (u *Updater) Plan(s State, giveUp time.Time) (Job, error) {
-	updates, err := Plan(s, u.zones.Names())
-	if err != nil {
+	zones := u.zones.Names()
+	updates, homeless, err := PlanKnown(s, zones)
+	switch {
+	case err != nil:
 		return Job{}, err
-	}
-	if len(updates) == 0 {
+	case len(updates) == 0 && len(homeless) > 0:
+		return Job{}, noZone(homeless[0], zones)
+	case len(updates) == 0:
 		return Job{}, errNothing
 	}
-	return NewJob(updates, giveUp), nil
+	j := NewJob(updates, giveUp)
+	for _, name := range homeless {
+		j.Zones = append(j.Zones, ZoneJob{
+			Update: Update{Zone: name, VM: s.VM, Version: s.Version}, Phase: PhaseFailed,
+			Failure: &Failure{Kind: FailureConfig, Zone: name, Detail: noZone(name, zones).Error()},
+		})
+	}
+	return j, nil
 }
 
 // errNothing says that a state needs no update.

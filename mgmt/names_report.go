@@ -74,7 +74,7 @@ func (c *Core) namesReported(e NamesReported) {
 }
 
 func failing(j dnsupdate.Job) bool {
-	return slices.ContainsFunc(j.Zones, func(z dnsupdate.ZoneJob) bool { return z.Failure != nil })
+	return slices.ContainsFunc(j.Zones, func(z dnsupdate.ZoneJob) bool { return z.Failure != nil && !z.Phase.Final() })
 }
 
 // namesImpossible ends an order that names something which nobody here can

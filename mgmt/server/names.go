@@ -120,7 +120,7 @@ func (n *Names) worth(j dnsupdate.Job) bool {
 	}
 	failure := ""
 	for _, z := range j.Zones {
-		if z.Failure != nil {
+		if z.Failure != nil && !z.Phase.Final() { // what has ended is told at the end
 			failure += z.Failure.Error()
 		}
 	}

@@ -76,6 +76,30 @@ func TestRefusedKeys(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
+// TestMissingReverseZone: nobody here has the reverse zone of an IPv6 address.
+// All the rest is written and proved, and the job says what is not.
+func TestMissingReverseZone(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil)
+	known := slices.DeleteFunc(zones(t, p.mgmt), func(z dnsupdate.Zone) bool { return strings.HasSuffix(z.Name, "ip6.arpa.") })
+	h := p.host(t, p.client(), known, fast)
+	s := www()
+	h.submit(t, s)
+	j := h.settle(t, s.Version)
+	wantFailure(t, j.Err(), dnsupdate.FailureConfig, "no zone for "+ip6("1"))
+	for _, z := range j.Zones {
+		if want := map[bool]dnsupdate.Phase{true: dnsupdate.PhaseFailed, false: dnsupdate.PhaseProved}[strings.HasSuffix(z.Update.Zone, "ip6.arpa.")]; z.Phase != want {
+			t.Errorf("zone %s is %s, want %s", z.Update.Zone, z.Phase, want)
+		}
+	}
+	got := holds(j, "127.0.0.2:53")
+	for _, name := range []string{"www.dc1.example. A", "www.dc1.example. AAAA", "1.0.0.10.in-addr.arpa. PTR"} {
+		if len(got[name]) == 0 {
+			t.Errorf("the secondary has no %s", name)
+		}
+	}
+}
+
 func TestAlgorithms(t *testing.T) {
 	t.Parallel()
 	keys := []bind.Key{bind.NewKey("k256.", "hmac-sha256"), bind.NewKey("k384.", "hmac-sha384"), bind.NewKey("k512.", "hmac-sha512")}
