@@ -10,6 +10,8 @@
 //   - bpf/: the programs fabric_in and vm_in. dsts maps an address to slots of
 //     rules; a rule slot is immutable once published and names its group; the
 //     state of a group is one word, so that Arm and Activate are one store.
+//     Programs are pinned, too: verifying them takes longer than all else of a
+//     start, and a successor that would load the same takes them as they are.
 //   - Delivery marks a packet and lets the kernel's stack route it by table
 //     7001 (address -> port, permanent neighbour), so that netfilter sees it.
 //   - A hold is an ifb whose root qdisc passes nothing. Released packets go on

@@ -109,7 +109,7 @@ func loadTables(cfg Config, fibFlags uint32) (*tables, error) {
 	}
 	t := &tables{dir: dir, conntrack: conntrack}
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}, Cache: types}
-	if err := spec.LoadAndAssign(&t.bpfObjects, opts); err != nil {
+	if err := t.load(spec, opts, programKey(conntrack, uint32(cfg.Mark), fibFlags)); err != nil {
 		return nil, fmt.Errorf("software: load programs: %w", err)
 	}
 	if err := t.mapMemory(); err != nil {
