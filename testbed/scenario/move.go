@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"time"
@@ -34,6 +35,7 @@ type move struct {
 	id, from, to, peer string
 	epoch              uint32
 	phases             []result.Phase
+	unsaid             string // lines about stages
 	times              map[string]time.Duration
 	armTook            time.Duration
 	before             []netip.Addr                // slots that the VM had at the source
@@ -59,8 +61,17 @@ func (r *run) stage(ctx context.Context, m *move, name string) error {
 	at := clock.Now()
 	m.times[name] = at
 	m.phases = append(m.phases, result.Phase{Name: name, At: (at - r.began).Nanoseconds()})
-	fmt.Fprintf(r.o.Out, "  %9.3f ms  %s\n", float64((at-r.began).Microseconds())/1000, name)
+	m.unsaid += fmt.Sprintf("  %9.3f ms  %s\n", float64((at-r.began).Microseconds())/1000, name)
+	if name != stageReleased && name != stageResumed { // somebody waits: it is said with the next one
+		m.say(r.o.Out)
+	}
 	return r.spoil.at(ctx, r, m, name)
+}
+
+// say writes the stages that have not been told yet.
+func (m *move) say(w io.Writer) {
+	fmt.Fprint(w, m.unsaid)
+	m.unsaid = ""
 }
 
 // step is one part of a move.
@@ -79,6 +90,7 @@ func (r *run) move(ctx context.Context, from, to string) error {
 	m := &move{n: len(r.moves) + 1, id: r.vm.ID, from: from, to: to, peer: r.peerNode(from, to),
 		times: map[string]time.Duration{}, before: r.slots, live: append(slices.Clone(r.slots), r.olds...)}
 	r.moves = append(r.moves, m)
+	defer m.say(r.o.Out)
 	fmt.Fprintf(r.o.Out, "move %d: %s -> %s, traffic with %s\n", m.n, from, to, m.peer)
 	before, err := r.dc.Lab.Switch.LostAtPorts(mover)
 	if err != nil {
