@@ -108,6 +108,64 @@ func TestKernelTogether(t *testing.T) {
 	}
 }
 
+// TestKernelTakesAway removes the port while filters are put: each request that
+// was too late says what is missing.
+func TestKernelTakesAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if err := w.conn.Attach(w.va); err != nil {
+		t.Fatal(err)
+	}
+	has := w.flower(t)
+	under := &passing{socket: w.conn.write.socket, second: make(chan struct{})}
+	w.conn.write.socket = under
+	rs := dropping(puts(Put, w.va, 8*maxBatch))
+	var removed error
+	var all sync.WaitGroup
+	all.Go(func() {
+		<-under.second
+		l, err := w.handle.LinkByName("va")
+		if err == nil {
+			err = w.handle.LinkDel(l)
+		}
+		removed = err
+	})
+	errs := w.conn.Apply(t.Context(), rs)
+	all.Wait()
+	if removed != nil {
+		t.Fatal(removed)
+	}
+	for i, err := range errs {
+		if early := has && err == nil || !has && errors.Is(err, hwabstraction.ErrNotSupported); !early && !errors.Is(err, hwabstraction.ErrPortGone) {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+	var e *Error
+	if err := w.conn.Apply(t.Context(), rs[:1])[0]; !errors.Is(err, hwabstraction.ErrPortGone) || !errors.As(err, &e) || e.Gone != w.va {
+		t.Errorf("afterwards: %v, want ErrPortGone of %d", err, w.va)
+	}
+	if got, err := w.conn.List(t.Context(), w.va); !errors.Is(err, hwabstraction.ErrPortGone) || len(got) > 0 {
+		t.Errorf("%d filters are left, %v", len(got), err)
+	}
+	if errs := w.conn.Apply(t.Context(), requests(Delete, filtersOf(rs))); failed(errs) != nil {
+		t.Errorf("deleting what is gone: %v", errors.Join(errs...))
+	}
+}
+
+// passing tells when the second batch goes out.
+type passing struct {
+	socket
+	sends  int
+	second chan struct{}
+}
+
+func (p *passing) Send(b []byte) error {
+	if p.sends++; p.sends == 2 {
+		close(p.second)
+	}
+	return p.socket.Send(b)
+}
+
 // dropping gives requests an action that needs no other port.
 func dropping(rs []Request) []Request {
 	for i := range rs {
