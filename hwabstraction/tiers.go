@@ -3,7 +3,7 @@ package hwabstraction
 import "context"
 
 // Tiered is a Device with a fast path, in hardware where that takes it, in front
-// of a slow one. Every Device of it may be asked at any time.
+// of a slow one. It may be asked while other goroutines use the device.
 type Tiered interface {
 	// Tiers reads filters and counters from the device: milliseconds.
 	Tiers(ctx context.Context) (Tiers, error)

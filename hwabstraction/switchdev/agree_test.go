@@ -168,13 +168,13 @@ func (s watchedSlow) Apply(ctx context.Context, changes []hwabstraction.Change) 
 func TestFiltersAgree(t *testing.T) {
 	t.Parallel()
 	fast, out := 0, 0
-	for seed := range uint64(150) {
+	for seed := range uint64(80) {
 		synctest.Test(t, func(t *testing.T) {
 			f, o := agree(t, seed)
 			fast, out = fast+f, out+o
 		})
 	}
-	if fast < 10000 || out < 10000 {
+	if fast < 5000 || out < 5000 {
 		t.Errorf("of all packets %d to VMs and %d from VMs did not miss: hardly anything was tested", fast, out)
 	}
 }

@@ -231,9 +231,13 @@ func (d *Device) lookAt(ports map[string]bool) {
 		p, err := d.cfg.Kernel.Port(name)
 		if err != nil {
 			delete(d.scene.ports, name)
+			d.seen++
 			continue
 		}
 		d.scene.ports[name] = p
+		if !had || old != p {
+			d.seen++
+		}
 		if had && old != p {
 			for k := range d.units {
 				d.dirty[k] = true

@@ -86,7 +86,7 @@ func (d *Device) audit(ctx context.Context) {
 	if stale {
 		d.resync(ctx)
 	}
-	d.lookAgain()
+	d.lookAgain() // if it does not come to an end, a change will have it tried again
 }
 
 // auditPort reads a port without the lock; what looks wrong then is read again

@@ -30,6 +30,8 @@ type Device struct {
 	units   map[unitKey]*unit
 	chains  map[uint32]owner
 	scene   scene
+	seen    uint64              // how often the scene has become another one
+	behind  bool                // the kernel has changed since
 	asked   map[netip.Addr]bool // targets whose hop is in the scene, or unclear
 	quiet   map[hwabstraction.Stamp]time.Time
 	carried map[hwabstraction.RuleID]hwabstraction.Counter // of filters that are gone

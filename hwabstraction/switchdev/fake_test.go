@@ -192,6 +192,7 @@ type fakeKernel struct {
 	hops    map[netip.Addr]ways.Hop
 	exits   map[bool]ways.Exit
 	changed chan struct{}
+	asked   func() // called once when the exit is asked for; nil: nothing
 }
 
 func (k *fakeKernel) Port(name string) (ways.Port, error) {
@@ -215,6 +216,13 @@ func (k *fakeKernel) Hop(to netip.Addr) (ways.Hop, error) {
 }
 
 func (k *fakeKernel) Exit(ipv4 bool) (ways.Exit, error) {
+	k.mu.Lock()
+	asked := k.asked
+	k.asked = nil
+	k.mu.Unlock()
+	if asked != nil {
+		asked()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e, ok := k.exits[ipv4]

@@ -227,3 +227,41 @@ func TestRestartAdopts(t *testing.T) {
 		}
 	})
 }
+
+// TestOldLook: what a look at the kernel has seen is not believed where a rule has
+// shown something newer meanwhile.
+func TestOldLook(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		st := stamp(1, 1)
+		b.put(delivery(old6, old6, st))
+		b.do(b.dev.Activate(st))
+		b.rest()
+		opened := ways.Port{Index: 7, MTU: 1500, MAC: [6]byte{2, 5: 0x99}}
+		b.kernel.set(func(k *fakeKernel) {
+			k.asked = func() { // the look has read the ports already
+				k.mu.Lock()
+				k.ports["vm0"] = opened
+				k.mu.Unlock()
+				b.dev.Apply(t.Context(), []hwabstraction.Change{hwabstraction.Put(hwabstraction.Egress{Stamp: st, Port: "vm0", Source: old6, MAC: vmMAC})})
+			}
+		})
+		b.pass(lookEvery)
+		n := 0
+		for _, s := range b.table.all() {
+			for _, a := range s.Actions {
+				if w, ok := a.(flower.Rewrite); ok && w.DestinationMAC == vmMAC {
+					if n++; w.SourceMAC != opened.MAC {
+						t.Errorf("packets to the VM come from %x, the port has become %x", w.SourceMAC, opened.MAC)
+					}
+				}
+			}
+			if s.Chain == entryChain && s.Port == 7 && s.Match.DestinationMAC != opened.MAC {
+				t.Errorf("packets of the VM are taken to %x, the port has become %x", s.Match.DestinationMAC, opened.MAC)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d filters to the VM, want 1", n)
+		}
+	})
+}

@@ -41,10 +41,10 @@ func (d *Device) run(ctx context.Context) {
 		}
 		now := time.Now()
 		if changed && !now.Before(lookAt) {
-			changed = false
-			d.lookAgain()
+			changed = !d.lookAgain()
 			lookAt = now.Add(max(lookEvery, 10*time.Since(now)))
 		}
+		d.late(changed)
 		if !now.Before(audit) {
 			d.audit(ctx)
 			audit = time.Now().Add(d.cfg.Audit)
@@ -56,6 +56,13 @@ func (d *Device) run(ctx context.Context) {
 		}
 		timer.Reset(time.Until(next))
 	}
+}
+
+// late notes whether the scene is older than the last change of the kernel.
+func (d *Device) late(behind bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.behind = behind
 }
 
 // work plans every unit that is due. The lock is let go between two.
@@ -87,7 +94,7 @@ func (d *Device) Settle(ctx context.Context) error {
 			}
 			asked = true
 		}
-		calm := d.closed || len(d.dirty) == 0
+		calm := d.closed || len(d.dirty) == 0 && !d.behind
 		for _, u := range d.units {
 			calm = calm && !u.holding
 		}
@@ -224,6 +231,7 @@ func (d *Device) behold(s scene, ports []string, targets []netip.Addr) {
 		return
 	}
 	d.scene = s
+	d.seen++
 	for k := range d.units {
 		d.dirty[k] = true
 	}
@@ -243,13 +251,25 @@ func (d *Device) vmPorts() []string {
 	return out
 }
 
-// lookAgain looks at the kernel. The lock is not held meanwhile.
-func (d *Device) lookAgain() {
-	d.mu.Lock()
-	ports, targets := d.questions()
-	d.mu.Unlock()
-	s := d.look(ports, targets)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.behold(s, ports, targets)
+// lookAgain looks at the kernel. The lock is not held meanwhile: what was seen is
+// thrown away where something newer was learned in that time. It reports whether
+// it has come to an end.
+func (d *Device) lookAgain() bool {
+	for range 3 {
+		d.mu.Lock()
+		ports, targets := d.questions()
+		began := d.seen
+		d.mu.Unlock()
+		s := d.look(ports, targets)
+		d.mu.Lock()
+		newest := began == d.seen
+		if newest {
+			d.behold(s, ports, targets)
+		}
+		d.mu.Unlock()
+		if newest {
+			return true
+		}
+	}
+	return false
 }

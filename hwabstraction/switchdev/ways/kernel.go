@@ -14,8 +14,8 @@ import (
 	"github.com/dpmip/dpmip/hwabstraction"
 )
 
-// Kernel asks the kernel of one network namespace. Its methods may be called by
-// one goroutine at a time.
+// Kernel asks the kernel of one network namespace. Its methods may be called
+// concurrently.
 type Kernel struct {
 	nl      *netlink.Handle
 	resolve func(name string) (int32, error)
