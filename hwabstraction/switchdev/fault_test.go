@@ -92,6 +92,30 @@ func TestTargetGone(t *testing.T) {
 	})
 }
 
+// TestTwoMinds: the table says that a port is gone, and the kernel has it. The
+// device comes to rest, and goes on when they agree.
+func TestTwoMinds(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		b.table.set(func() {
+			b.table.refuse = refusing(func(f flower.Filter) bool {
+				return slices.Contains(f.Actions, flower.Action(flower.Redirect{Port: 7}))
+			}, fmt.Errorf("%w: %w", hwabstraction.ErrPortGone, &tc.Error{Errno: unix.ENODEV, Gone: 7}))
+		})
+		for i, a := range []netip.Addr{old6, old4} {
+			st := stamp(byte(1+i), 1)
+			b.put(delivery(a, a, st))
+			b.do(b.dev.Activate(st))
+		}
+		b.pass(2 * lastPoll)
+		b.table.set(func() { b.table.refuse = nil })
+		b.pass(2 * lastPoll)
+		if n := len(b.table.find(entryChain, entryPriority)) + len(b.table.find(entryChain, entryPriority+1)); n != 2 {
+			t.Errorf("%d entries once the port is there, want 2", n)
+		}
+	})
+}
+
 // TestUplinkVanishesInSwitch: that a port has gone is no reason not to switch.
 func TestUplinkVanishesInSwitch(t *testing.T) {
 	t.Parallel()

@@ -171,14 +171,14 @@ func (d *Device) carryOut(ctx context.Context, u *unit, changes []change) error 
 		requests[i] = tc.Request{Op: c.op, Filter: c.filter.Filter}
 	}
 	var failed error
-	missing := map[int32]bool{}
+	missing, bare := map[int32]bool{}, map[int32]bool{}
 	for i, err := range d.cfg.Table.Apply(ctx, requests) {
 		f := changes[i].filter
 		switch {
 		case errors.Is(err, hwabstraction.ErrPortGone):
 			failed, missing[whichGone(err, f.Port)] = errors.Join(failed, err), true
 		case errors.Is(err, tc.ErrDetached): // and with the qdisc all that was there
-			failed, missing[f.Port] = errors.Join(failed, err), true
+			failed, bare[f.Port] = errors.Join(failed, err), true
 		case err != nil:
 			failed = errors.Join(failed, err)
 		case changes[i].op == tc.Delete:
@@ -189,6 +189,9 @@ func (d *Device) carryOut(ctx context.Context, u *unit, changes []change) error 
 	}
 	for port := range missing {
 		d.gone(port)
+	}
+	for port := range bare {
+		d.bare(port)
 	}
 	return failed
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/tc"
@@ -114,13 +115,31 @@ func (d *Device) shut(u *unit, port int32, why error) error {
 }
 
 // gone forgets the filters of a port that is not there any more, and looks for
-// the ports again.
+// the ports again. Where the look finds it all the same, who has asked tries again
+// later, and nobody else now: the two answers may differ for long.
 func (d *Device) gone(port int32) {
+	d.forgotten(port)
+	if !slices.ContainsFunc(d.watched(), func(p watchedPort) bool { return p.Index == port }) {
+		d.replan()
+	}
+}
+
+// bare forgets the filters of a port that has lost its qdisc, and them with it.
+func (d *Device) bare(port int32) {
+	d.forgotten(port)
+	d.replan()
+}
+
+func (d *Device) forgotten(port int32) {
 	d.ledger.forget(port)
 	delete(d.ready, port)
 	d.figures.PortsGone++
 	ports, targets := d.questions()
 	d.behold(d.look(ports, targets), ports, targets)
+}
+
+// replan has every unit looked at.
+func (d *Device) replan() {
 	for k := range d.units {
 		d.dirty[k] = true
 	}
