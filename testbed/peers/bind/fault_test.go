@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,14 +153,24 @@ func TestKeyRolled(t *testing.T) {
 	}
 }
 
+// TestClockOff: a clock that is ten minutes off is named, with the side, and when
+// it is right again the job goes on by itself.
 func TestClockOff(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil)
 	for _, off := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
 		c := p.client()
-		c.Now = func() time.Time { return time.Now().Add(off) }
+		var wrong atomic.Bool
+		wrong.Store(true)
+		c.Now = func() time.Time {
+			if wrong.Load() {
+				return time.Now().Add(off)
+			}
+			return time.Now()
+		}
 		h := p.host(t, c, zones(t, p.mgmt), fast)
-		h.submit(t, nameOnly())
+		s := nameOnly()
+		h.submit(t, s)
 		f := h.failure(t, dnsupdate.FailureClock)
 		side := map[bool]string{true: "behind", false: "ahead of"}[off < 0]
 		if !strings.Contains(f.Error(), "NOTAUTH (BADTIME): our clock is ") || !strings.Contains(f.Error(), side) {
@@ -167,6 +178,10 @@ func TestClockOff(t *testing.T) {
 		}
 		if d := (f.Skew + off).Abs(); d > time.Minute {
 			t.Errorf("off by %v: reported %v", off, f.Skew)
+		}
+		wrong.Store(false)
+		if err := h.settle(t, s.Version).Err(); err != nil {
+			t.Errorf("off by %v, and right again: %v", off, err)
 		}
 	}
 }
