@@ -17,6 +17,8 @@ import (
 const (
 	FaultBorderDead  = "border-dead" // the border router by which the traffic enters dies while the VM is away
 	FaultIGPFrozen   = "igp-frozen"  // the spines' OSPF stands still during each move
+	FaultRestart     = "frr-restart" // an observer's FRR is away during each move, and a spine's for a moment while the VM is away
+	FaultSessions    = "bgp-reset"   // BGP sessions are reset at either end while the VM is away
 	FaultUnannounced = "unannounced" // the destination's ToR tells its IGP of no host route, until the first move has been stopped
 	FaultLinkCut     = "link-cut"    // the inter-site link is cut before, in and after a move, and comes back
 )
@@ -33,6 +35,8 @@ var faults = []fault{
 	{FaultLinkCut, (*run).cutBetween, cutSteps},
 	{FaultIGPFrozen, nil, frozenSteps},
 	{FaultUnannounced, (*run).redistributionBroken, nil},
+	{FaultRestart, (*run).restartedAtRest, routersRestarted},
+	{FaultSessions, (*run).sessionsReset, nil},
 }
 
 // FaultNames lists the faults of a run between two data centres.

@@ -106,6 +106,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("scenario: a machine %d times slower: want 1 to 100", o.Slow)
 	case o.Interior == InteriorISIS && o.Fault == FaultUnannounced:
 		return fmt.Errorf("scenario: fault %s with interior %s: isisd passes over \"match interface\", every ToR announces", o.Fault, o.Interior)
+	case (o.Fault == FaultRestart || o.Fault == FaultSessions) && o.Redirect != mobility.RedirectRouted:
+		return fmt.Errorf("scenario: fault %s is of a routed move: translated, the traffic goes by the home, whose routers it would cut off", o.Fault)
 	case o.Backend == "switchdev" && o.Attach != "":
 		return fmt.Errorf("scenario: attach %q is of the software backend: leave it away with switchdev", o.Attach)
 	}

@@ -27,6 +27,8 @@ var cells = []cell{
 	{"routed, IGP frozen", false, func(o *scenario.Options) {
 		o.Redirect, o.Fault, o.PPS = mobility.RedirectRouted, scenario.FaultIGPFrozen, 2500 // each way and family: 5000 to the VM
 	}},
+	{"routed, BGP sessions reset", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultSessions }},
+	{"routed, FRR restarted", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultRestart }},
 	{"routed, border dies", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultBorderDead }},
 	{"translated, border dies", true, func(o *scenario.Options) { o.Fault = scenario.FaultBorderDead }},
 	{"translated, link cut", false, func(o *scenario.Options) { o.Fault = scenario.FaultLinkCut }},
