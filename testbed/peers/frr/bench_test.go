@@ -88,15 +88,8 @@ func TestReachOfTheBorder(t *testing.T) {
 		gone = append(gone, b.reach(func() { b.set(3, 0, a) }, i, false))
 	}
 	t.Logf("border add: %v; delete: %v", median(add), median(gone))
-	all := b.vms(100, many())
-	start := time.Now()
-	b.set(2, hour, all...)
-	last, err := b.seen.AwaitAll(b.ctx, all, true)
-	b.must(err)
-	announced := last.Sub(start)
-	start = time.Now()
-	b.set(3, 0, all...)
-	last, err = b.seen.AwaitAll(b.ctx, all, false)
-	b.must(err)
-	t.Logf("border: %d host routes announced in %v, withdrawn in %v", len(all), announced, last.Sub(start))
+	for i, n := range sizes() {
+		announced, withdrawn := b.comeAndGo(mobility.Epoch(2+2*i), b.vms(100, n))
+		t.Logf("border: %d host routes announced in %v, withdrawn in %v", n, announced.Round(time.Millisecond), withdrawn.Round(time.Millisecond))
+	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	long    = flag.Bool("long", false, "10 000 host routes instead of 1 000, and more rounds")
+	long    = flag.Bool("long", false, "10 000 host routes, too, and more rounds")
 	program = flag.String("router", "", "the dpmip-router to test; empty: build it")
 )
 
@@ -41,6 +41,14 @@ func run(m *testing.M) (int, error) {
 	defer os.RemoveAll(dir)
 	*program = filepath.Join(dir, "dpmip-router")
 	return m.Run(), nil
+}
+
+// sizes are the numbers of host routes that come and go at once in a measurement.
+func sizes() []int {
+	if *long {
+		return []int{1000, 10000}
+	}
+	return []int{1000}
 }
 
 // many is how many host routes come and go at once.
