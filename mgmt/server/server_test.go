@@ -96,6 +96,26 @@ func TestAbortWithoutTheDestination(t *testing.T) {
 	}
 }
 
+// traffic reports that of vm1, and reads it back from its binding.
+func (l *lab) traffic(ctx context.Context) {
+	l.t.Helper()
+	b, err := l.client.GetBinding(ctx, request(&v1.GetBindingRequest{Vm: "vm1"}))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	at, a := b.Msg.Binding.Hypervisor, b.Msg.Binding.Addresses[0].Address
+	sample := []*v1.TrafficSample{{Vm: "vm1", Address: a, Packets: 50, OverNs: 2e9}}
+	if _, err := l.reports.ReportTraffic(ctx, request(&v1.ReportTrafficRequest{Hypervisor: at, Samples: sample})); err != nil {
+		l.t.Fatal(err)
+	}
+	if b, err = l.client.GetBinding(ctx, request(&v1.GetBindingRequest{Vm: "vm1"})); err != nil {
+		l.t.Fatal(err)
+	}
+	if got := b.Msg.Binding.Addresses[0].PacketsPerSecond; got == nil || *got != 25 {
+		l.t.Errorf("%s at %s: packets per second %v, want 25", a, at, got)
+	}
+}
+
 // receipt reports, adds figures and checks the receipt of vm1's move.
 func (l *lab) receipt(ctx context.Context) {
 	l.t.Helper()
@@ -103,6 +123,7 @@ func (l *lab) receipt(ctx context.Context) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.traffic(ctx)
 	_, err = l.client.AddEndpointFigures(ctx, request(&v1.AddEndpointFiguresRequest{Vm: "vm1", Epoch: 2, Figures: &v1.EndpointFigures{Sent: 9, Received: 9, CountedBy: "lab"}}))
 	if err != nil {
 		l.t.Fatal(err)
@@ -164,6 +185,18 @@ func TestCodes(t *testing.T) {
 		}, connect.CodeNotFound},
 		"no report": {func() error {
 			_, err := l.reports.ReportMove(ctx, request(&v1.ReportMoveRequest{Vm: "vm1"}))
+			return err
+		}, connect.CodeInvalidArgument},
+		"traffic of nobody": {func() error {
+			_, err := l.reports.ReportTraffic(ctx, request(&v1.ReportTrafficRequest{Hypervisor: "z"}))
+			return err
+		}, connect.CodeInvalidArgument},
+		"traffic of no address": {func() error {
+			_, err := l.reports.ReportTraffic(ctx, request(&v1.ReportTrafficRequest{Hypervisor: "a", Samples: []*v1.TrafficSample{{Vm: "vm1", Address: "x", OverNs: 1}}}))
+			return err
+		}, connect.CodeInvalidArgument},
+		"traffic in no time": {func() error {
+			_, err := l.reports.ReportTraffic(ctx, request(&v1.ReportTrafficRequest{Hypervisor: "a", Samples: []*v1.TrafficSample{{Vm: "vm1", Address: "2001:db8::1"}}}))
 			return err
 		}, connect.CodeInvalidArgument},
 		"no figures": {func() error {
