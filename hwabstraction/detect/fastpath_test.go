@@ -12,12 +12,14 @@ import (
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
 )
 
 // talk is a flow between a peer in the fabric and a VM.
 type talk struct {
 	*testing.T
 	rig              *fastRig
+	reopen           func(testing.TB) hwabstraction.Device
 	fabric, vm       haltest.Port
 	peer, old, there netip.Addr
 	tcp              bool
@@ -152,6 +154,7 @@ func TestEstablishedFlowsAreFast(t *testing.T) {
 					k.send(n, true, k.vm, k.old)
 					k.send(n, false, k.fabric, k.peer)
 				})
+				k.restart()
 				away := hwabstraction.Stamp{Owner: here.Owner, Epoch: 2}
 				k.put(hwabstraction.Redirect{Stamp: away, Address: k.old, To: k.there, New: hwabstraction.NewDrop})
 				k.do(k.rig.dev.Arm(away))
@@ -176,9 +179,54 @@ func newTalk(t *testing.T, tcp, ipv4 bool) *talk {
 		k.peer, k.old, k.there = netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("10.1.0.16"), netip.MustParseAddr("10.3.0.99")
 	}
 	rig := haltest.NewNamespaceRig(t, func(e haltest.Env) (hwabstraction.Device, error) { return k.rig.open(t, e) })
-	k.rig.World = rig.World
+	k.rig.World, k.reopen = rig.World, rig.Reopen
 	k.fabric, k.vm = rig.World.Fabric(), rig.World.VMs()[0]
 	return k
+}
+
+// restart opens the card anew, and sees that no filter was touched: each counts
+// on where it was.
+func (k *talk) restart() {
+	k.Helper()
+	before := k.filters()
+	k.reopen(k)
+	k.do(k.rig.dev.Settle(k.Context()))
+	after := k.filters()
+	packets := 0
+	for at, s := range before {
+		now, ok := after[at]
+		if !ok || !now.Holds(s.Filter) || now.Packets != s.Packets {
+			k.Errorf("after a restart %+v, before it %+v", now, s)
+		}
+		packets += int(s.Packets)
+	}
+	if len(after) != len(before) || packets == 0 {
+		k.Errorf("%d filters after a restart, %d before it, which had counted %d packets", len(after), len(before), packets)
+	}
+}
+
+// where is a filter's place.
+type where struct {
+	port     int32
+	chain    uint32
+	priority uint16
+	handle   uint32
+}
+
+// filters are all that the ports have.
+func (k *talk) filters() map[where]flower.Status {
+	k.Helper()
+	out := map[where]flower.Status{}
+	for _, port := range k.rig.ports {
+		found, err := k.rig.table.List(k.Context(), port)
+		k.do(err)
+		for _, s := range found {
+			if s.Kind == "flower" {
+				out[where{s.Port, s.Chain, s.Priority, s.Handle}] = s
+			}
+		}
+	}
+	return out
 }
 
 func (k *talk) do(err error) {

@@ -21,7 +21,9 @@ var flowerHere = flag.Bool("flower", false, "run the tests that need flower and 
 // fastRig is a fast path in front of the software backend, on real ports.
 type fastRig struct {
 	haltest.World
-	dev *switchdev.Device // the present one
+	dev   *switchdev.Device // the present one
+	table *tc.Conn
+	ports []int32 // that filters may be on
 }
 
 // Send lets the fast path settle first, so that it is what the suite tests.
@@ -59,7 +61,14 @@ func (r *fastRig) open(t testing.TB, e haltest.Env) (hwabstraction.Device, error
 	if err != nil {
 		return nil, err
 	}
-	r.dev = d
+	r.dev, r.table, r.ports = d, table, nil
+	for _, name := range append([]string{e.Fabric}, e.VMPorts...) {
+		p, err := kernel.Port(name)
+		if err != nil {
+			return nil, err
+		}
+		r.ports = append(r.ports, p.Index)
+	}
 	t.Cleanup(func() {
 		d.Close()
 		if err := kernel.Close(); err != nil {
