@@ -58,6 +58,7 @@ func (r StreamReport) Total() Flow { return r.AToB.Add(r.BToA) }
 
 // OpenStream makes the sockets. Call Start, then Stop exactly when done.
 func OpenStream(cfg StreamConfig) (*Stream, error) {
+	widen()
 	if cfg.Size == 0 {
 		cfg.Size = 64
 	}

@@ -49,6 +49,7 @@ type TCPReport struct {
 
 // OpenTCP connects all connections of the group and starts their traffic.
 func OpenTCP(ctx context.Context, cfg TCPConfig) (*TCPGroup, error) {
+	widen()
 	if cfg.Interval == 0 {
 		cfg.Interval = 10 * time.Millisecond
 	}
