@@ -125,6 +125,8 @@ func (c *Core) drainable(q *question, a netip.Addr) error {
 		return notYetf("%s is kept and at home here", a)
 	case anchor == nil || !slices.Contains(anchor.Addrs, a):
 		return nil // agreed before: the answer was lost
+	case anchor.Cold && b.routing(): // a router that has not been told may still lead here
+		return notYetf("routers have not confirmed epoch %d", b.Epoch)
 	case anchor.Cold:
 		return nil
 	case !anchor.Confirmed || q.Request.Epoch != anchor.Epoch:

@@ -24,9 +24,10 @@ func (c *Core) routesFor(b *Binding, e mobility.Epoch) {
 		}
 		if slices.Contains(live, r.Addr) && (routed || c.inv.Home(r.Addr) == b.Hypervisor) {
 			r.Epoch, r.Confirmed, r.Withdraw = e, false, false
-		} else if b.Options.New != mobility.PolicyRedirect && !r.Withdraw {
-			// It may never have got there, and must not get there now: the serving
-			// hypervisor delivers nothing that comes by it. Like the others it is
+		} else if !routed && !r.Withdraw {
+			// It may never have got there, and must not get there now: it would lead
+			// elsewhere than those of the earlier move, and a hypervisor that knows no
+			// old connections delivers nothing that comes by it. Like the others it is
 			// withdrawn when the anchors have confirmed.
 			r.Confirmed = true
 		}

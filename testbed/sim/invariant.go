@@ -212,7 +212,7 @@ func (w *World) checkPromises(g *guest) {
 		}
 	}
 	for _, r := range b.Routes {
-		if b.Options.New != mobility.PolicyRedirect {
+		if b.Options.New != mobility.PolicyRedirect || b.Options.Redirect != mobility.RedirectRouted {
 			break // none is wanted: what an earlier move has left is only withdrawn
 		}
 		if _, ok := w.routers[r.Router].kernel[r.Addr]; r.Confirmed && !r.Withdraw && !ok {
