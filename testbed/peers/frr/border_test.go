@@ -68,7 +68,6 @@ router bgp 65002
  neighbor 2001:db8:f::1 timers connect 1
  address-family ipv6 unicast
   neighbor 2001:db8:f::1 activate
-  neighbor 2001:db8:f::1 soft-reconfiguration inbound
   neighbor 2001:db8:f::1 route-map DPMIP-IN in
   neighbor 2001:db8:f::1 route-map DPMIP-OUT out
   redistribute kernel
