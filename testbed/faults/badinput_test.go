@@ -1,7 +1,9 @@
 package faults
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -268,4 +270,25 @@ func notAllowed(w *world) {
 			}))
 		}, mobility.StatusAccepted, topology.Mgmt, `dpmip_mgmt_requests_total{detail="drain",result="accepted"}`},
 	})
+	w.claimed(topology.HVB, mine.ID, other)
+}
+
+// claimed checks that the operator hears of a hypervisor that has claimed a VM
+// that runs elsewhere, and its address for another.
+func (w *world) claimed(by, vm string, other topology.VM) {
+	w.t.Helper()
+	found := w.check("claims").Found
+	for _, want := range []string{
+		fmt.Sprintf("%s claims vm %s, which %s serves", by, other.ID, w.binding(other.ID).Hypervisor),
+		fmt.Sprintf("%s claims %s for vm %s, which belongs to vm %s at ", by, other.Addr.V6, vm, other.ID),
+	} {
+		if !strings.Contains(found, want) {
+			w.t.Errorf("doctor does not say that %s: %s", want, found)
+		}
+	}
+	for of, m := 0, w.metrics(topology.Mgmt); of < 2; of++ {
+		if key := fmt.Sprintf("dpmip_mgmt_claims_total{hypervisor=%q,of=%q}", by, []string{"address", "vm"}[of]); m[key] == 0 {
+			w.t.Errorf("%s is not counted", key)
+		}
+	}
 }
