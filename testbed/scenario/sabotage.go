@@ -162,6 +162,7 @@ func List() []string {
 		"run hot-move: a VM moves A -> B -> C -> A under traffic",
 		"run abort: a prepared and released move is aborted, the VM stays",
 		"run idle: a TCP connection that conntrack has forgotten lives on after the move",
+		"run renumber: a VM moves with new addresses; its name follows in the DNS, new connections go direct",
 		"run inter-dc: a VM moves between two data centres and back, by BGP or translated, with or without a fault",
 		"run warm: the VM stands still for seconds; what is sent to it waits, up to the bounds of the hold",
 		"run cold: a move that leaves nothing at the source; the VM is reached once the routers lead to it",
