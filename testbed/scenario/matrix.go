@@ -124,6 +124,14 @@ func (m *matrix) say(verdict, name string, took time.Duration, problems []string
 	}
 }
 
+// provedInMatrix has the routed moves of a matrix rehearsed, and their host routes
+// seen at every router.
+var provedInMatrix = fmt.Sprintf(`proofs = { observers = ["torA", "torB", "spine"], probes = %s }`, tomlList(probeRanges))
+
+func (m *matrix) settings(s site) Settings {
+	return Settings{Bin: m.o.Bin, Seed: m.o.Seed, Attach: s.attach, Policy: provedInMatrix}
+}
+
 // site runs the cells of one data centre. One that could not be carried out
 // costs the data centre: the next gets a new one.
 func (m *matrix) site(ctx context.Context, s site) (err error) {
@@ -135,7 +143,7 @@ func (m *matrix) site(ctx context.Context, s site) (err error) {
 	}()
 	for _, x := range m.cellsOf(s) {
 		if dc == nil {
-			if dc, err = Start(ctx, Settings{Bin: m.o.Bin, Seed: m.o.Seed, Attach: s.attach}); err != nil {
+			if dc, err = Start(ctx, m.settings(s)); err != nil {
 				return err
 			}
 		}
@@ -153,7 +161,7 @@ func (m *matrix) site(ctx context.Context, s site) (err error) {
 		if rep.Void != "" && m.repeats < maxRepeats {
 			m.repeats++
 			m.say("void  ", x.name, time.Since(start), rep.Problems)
-			if dc, err = Start(ctx, Settings{Bin: m.o.Bin, Seed: m.o.Seed, Attach: s.attach}); err != nil {
+			if dc, err = Start(ctx, m.settings(s)); err != nil {
 				return err
 			}
 			if rep, err = m.try(ctx, x, dc); err != nil {
