@@ -28,6 +28,8 @@ func (c *Config) apiPeer(p *Peer) *api.Peer {
 		out.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(p.Hops)}
 	}
 	family := &api.AfiSafi{Config: &api.AfiSafiConfig{Family: apiFamily(p.Address), Enabled: true}}
+	// One path for a host route: a second one would be of another owner.
+	family.AddPaths = &api.AddPaths{Config: &api.AddPathsConfig{Receive: false, SendMax: 0}}
 	if p.MaxPrefixes > 0 {
 		family.PrefixLimits = &api.PrefixLimit{Family: apiFamily(p.Address), MaxPrefixes: p.MaxPrefixes}
 	}
