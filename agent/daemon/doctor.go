@@ -36,9 +36,14 @@ func (d *Doctor) Checks(ctx context.Context) []*dpmipv1.Check {
 	}
 	list = append(list, d.management(ctx), d.region(ctx), d.vms(ctx))
 	list = append(list, d.device(ctx)...)
-	out := make([]*dpmipv1.Check, len(list))
+	return Report(list).Checks
+}
+
+// Report is checks as the admin interface tells them.
+func Report(list []Check) *dpmipv1.DoctorResponse {
+	out := &dpmipv1.DoctorResponse{Checks: make([]*dpmipv1.Check, len(list))}
 	for i, c := range list {
-		out[i] = &dpmipv1.Check{Name: c.Name, State: c.State, Found: c.Found, Advice: c.Advice}
+		out.Checks[i] = &dpmipv1.Check{Name: c.Name, State: c.State, Found: c.Found, Advice: c.Advice}
 	}
 	return out
 }

@@ -297,3 +297,16 @@ func (c *config) bpfDir() string {
 	}
 	return filepath.Join(c.StateDir.String(), "bpf")
 }
+
+// hardware is what the agent opens, but for its log.
+func (c *config) hardware() detect.Config {
+	d, r := &c.Device, &c.Region
+	return detect.Config{
+		Backend: d.Backend, Attach: d.Attach, SkipHW: d.SkipHW, BPFDir: c.bpfDir(), Fabric: d.Fabric, MaxRules: d.MaxRules, MaxFlows: d.MaxFlows,
+		GatewayMAC: d.GatewayMAC, Hold: c.hold(),
+		Region: detect.RegionConfig{
+			Path: r.Path.String(), Size: r.Size, Journal: areaJournal,
+			Areas: []detect.Area{{Name: areaJournal, Size: detect.JournalSize(r.Routes)}, {Name: areaList}},
+		},
+	}
+}

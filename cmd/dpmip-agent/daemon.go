@@ -108,21 +108,15 @@ func (p *process) openConn(context.Context) error {
 }
 
 func (p *process) openHardware(ctx context.Context) (err error) {
-	d, r := &p.cfg.Device, &p.cfg.Region
-	if err := os.MkdirAll(filepath.Dir(r.Path.String()), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.cfg.Region.Path.String()), 0o700); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(p.cfg.bpfDir(), 0o700); err != nil {
 		return err
 	}
-	p.hardware, err = detect.Open(ctx, detect.Config{
-		Backend: d.Backend, Attach: d.Attach, SkipHW: d.SkipHW, BPFDir: p.cfg.bpfDir(), Fabric: d.Fabric, MaxRules: d.MaxRules, MaxFlows: d.MaxFlows,
-		GatewayMAC: d.GatewayMAC, Hold: p.cfg.hold(), Log: p.log,
-		Region: detect.RegionConfig{
-			Path: r.Path.String(), Size: r.Size, Journal: areaJournal,
-			Areas: []detect.Area{{Name: areaJournal, Size: detect.JournalSize(r.Routes)}, {Name: areaList}},
-		},
-	})
+	c := p.cfg.hardware()
+	c.Log = p.log
+	p.hardware, err = detect.Open(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -131,7 +125,7 @@ func (p *process) openHardware(ctx context.Context) (err error) {
 		return err
 	}
 	p.hands = &agent.Hands{Device: p.hardware.Device, Flows: p.hardware.Flows, Reconciler: rec}
-	p.worker = daemon.NewWorker(p.hands, d.GatewayMAC, p.log)
+	p.worker = daemon.NewWorker(p.hands, c.GatewayMAC, p.log)
 	return nil
 }
 
@@ -208,10 +202,7 @@ var states = map[detect.State]string{detect.StateGood: "ok", detect.StateUnknown
 // the machine now.
 func (p *process) machine() []daemon.Check {
 	out := []daemon.Check{{Name: "backend", State: "ok", Found: p.hardware.Choice.Backend + ": " + p.hardware.Reason}}
-	for _, c := range detect.Doctor(detect.ProbeConfig{BPFDir: p.cfg.bpfDir(), Region: p.cfg.Region.Path.String(), Fabric: p.cfg.Device.Fabric, SkipHW: p.cfg.Device.SkipHW}) {
-		out = append(out, daemon.Check{Name: c.Name, State: states[c.State], Found: c.Found, Advice: c.Advice})
-	}
-	return out
+	return append(out, checks(detect.Doctor(p.cfg.hardware().Probes()))...)
 }
 
 // close lets go of everything that open has opened; every rule stays.

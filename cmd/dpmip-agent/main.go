@@ -15,6 +15,14 @@ import (
 	"github.com/dpmip/dpmip/internal/strictconf"
 )
 
+// usage tells of what flags do not.
+const usage = `
+Command:
+  doctor [-config FILE] [-json]
+    	look at this machine as the agent would find it, whether one runs or not,
+    	and say what to change; ends with 1 where something has failed
+`
+
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "dpmip-agent:", err)
@@ -28,12 +36,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	path := fs.String("config", "/etc/dpmip/agent.toml", "configuration file")
 	check := fs.Bool("check-config", false, "read the configuration, say what is wrong with it, and end")
 	version := fs.Bool("version", false, "print the version and end")
+	fs.Usage = func() {
+		fmt.Fprintf(stderr, "Usage of %s:\n", fs.Name())
+		fs.PrintDefaults()
+		fmt.Fprint(stderr, usage)
+	}
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if *version {
 		fmt.Fprintln(stdout, buildinfo.Version())
 		return nil
+	}
+	switch {
+	case fs.Arg(0) == "doctor":
+		return runDoctor(ctx, *path, fs.Args()[1:], stdout, stderr)
+	case fs.NArg() > 0:
+		return fmt.Errorf("%q: want no argument, or doctor", fs.Arg(0))
 	}
 	cfg, err := strictconf.Load[config](*path)
 	if err != nil {

@@ -283,3 +283,32 @@ func TestNoFightOverAPort(t *testing.T) {
 		t.Errorf("a port of Open vSwitch: %v", err)
 	}
 }
+
+// TestOutcome: what a start would come to is told before there is one.
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		machine string
+		change  func(*Environment)
+		want    Want
+		state   State
+		found   string
+	}{
+		"a veth":            {"veth-tcx", func(*Environment) {}, Want{Fabric: []string{"fab0"}}, StateGood, "software: "},
+		"switchdev refused": {"veth-tcx", func(*Environment) {}, Want{Backend: Switchdev, Fabric: []string{"fab0"}}, StateBad, "switchdev was asked for"},
+		"Open vSwitch": {"veth-tcx", func(e *Environment) {
+			e.Fabric, e.Netdevs[1].Master = []string{"fab0"}, "ovs-system"
+		}, Want{Fabric: []string{"fab0"}}, StateBad, "port of Open vSwitch"},
+		"no capability": {"no-net-admin", func(*Environment) {}, Want{}, StateBad, "CAP_NET_ADMIN is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := recorded(t, tt.machine)
+			tt.change(&e)
+			c := e.outcome(tt.want)
+			if c.Name != "backend" || c.State != tt.state || !strings.Contains(c.Found, tt.found) {
+				t.Errorf("%+v, want %s with %q", c, tt.state, tt.found)
+			}
+		})
+	}
+}

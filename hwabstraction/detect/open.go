@@ -34,6 +34,15 @@ type Config struct {
 	Log        *slog.Logger // nil = silent
 }
 
+// Probes says where to look for what Open would find.
+func (c Config) Probes() ProbeConfig {
+	return ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path, Fabric: c.Fabric, SkipHW: c.SkipHW}
+}
+
+func (c Config) want() Want {
+	return Want{Backend: c.Backend, Attach: c.Attach, Fabric: c.Fabric, SkipHW: c.SkipHW}
+}
+
 // RegionConfig describes the region and who gets what of it.
 type RegionConfig struct {
 	Path  string // "" = no region
@@ -116,12 +125,12 @@ func Open(ctx context.Context, c Config) (*Hardware, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Hardware{Environment: Probe(ProbeConfig{NetNS: c.NetNS, BPFDir: c.BPFDir, Region: c.Region.Path, Fabric: c.Fabric, SkipHW: c.SkipHW})}
+	h := &Hardware{Environment: Probe(c.Probes())}
 	if err := h.Environment.owned(); err != nil {
 		return nil, err
 	}
 	var err error
-	if h.Choice, err = Choose(h.Environment, Want{Backend: c.Backend, Attach: c.Attach, Fabric: c.Fabric, SkipHW: c.SkipHW}); err != nil {
+	if h.Choice, err = Choose(h.Environment, c.want()); err != nil {
 		return nil, err
 	}
 	if err := h.open(ctx, c); err != nil {
@@ -204,3 +213,25 @@ func (h *Hardware) openSoftware(c Config, journal software.Journal) (*software.D
 
 // Doctor probes the machine and tells what stands in the way.
 func Doctor(c ProbeConfig) []Check { return Diagnose(Probe(c)) }
+
+// Examine probes the machine and tells which backend Open would choose here and
+// why, or why it would refuse, and what stands in the way. It opens nothing.
+func Examine(c Config) []Check {
+	e := Probe(c.Probes())
+	return append([]Check{e.outcome(c.want())}, Diagnose(e)...)
+}
+
+// outcome is what a start would come to.
+func (e Environment) outcome(w Want) Check {
+	check := Check{Name: "backend", State: StateBad, Advice: "see the checks below, device.backend and device.attach"}
+	if err := e.owned(); err != nil { // it says what to do
+		check.Found, check.Advice = err.Error(), "see fabric port"
+		return check
+	}
+	choice, err := Choose(e, w)
+	if err != nil {
+		check.Found = err.Error()
+		return check
+	}
+	return Check{Name: "backend", State: StateGood, Found: choice.Backend + ": " + choice.Reason()}
+}
