@@ -6,6 +6,7 @@ import (
 	"github.com/dpmip/dpmip/internal/peerconf"
 	"github.com/dpmip/dpmip/internal/strictconf"
 	"github.com/dpmip/dpmip/mobility/registration"
+	"github.com/dpmip/dpmip/router/fib"
 )
 
 // config is dpmip-router's file; docs/operations.md explains each key.
@@ -17,6 +18,7 @@ type config struct {
 	LogFormat string            `toml:"log_format"`
 	LogLevel  string            `toml:"log_level"`
 	Metric    uint32            `toml:"metric"`
+	Rules     []ruleTable       `toml:"metrics_of"`
 	MaxRoutes int               `toml:"max_routes"`
 
 	Insecure   bool                  `toml:"insecure_accept_unauthenticated"`
@@ -27,6 +29,23 @@ type config struct {
 	Admin      adminTable            `toml:"admin"`
 	FRR        frrTable              `toml:"frr"`
 	BGP        bgpTable              `toml:"bgp"`
+}
+
+// ruleTable is one [[metrics_of]].
+type ruleTable struct {
+	Prefixes []strictconf.Prefix `toml:"prefixes,required"`
+	Metric   uint32              `toml:"metric,required"`
+}
+
+// metrics is which host route gets which metric.
+func (c *config) metrics() fib.Metrics {
+	m := fib.Metrics{Default: c.Metric}
+	for _, r := range c.Rules {
+		for _, p := range r.Prefixes {
+			m.Rules = append(m.Rules, fib.Rule{Prefix: p.Prefix, Metric: r.Metric})
+		}
+	}
+	return m
 }
 
 type timersTable struct {
@@ -78,6 +97,10 @@ func (c *config) validateRoles(src *strictconf.Source) error {
 	}
 	if c.BGP.Metric == c.Metric || c.BGP.Metric == 0 {
 		return src.Errorf("bgp.metric", "must differ from metric (%d), and from 0: imported routes stand beside the management node's", c.Metric)
+	}
+	m := c.metrics()
+	if err := m.Check(c.BGP.Metric); err != nil {
+		return src.Errorf("metrics_of", "%v", err)
 	}
 	return nil
 }

@@ -33,6 +33,10 @@ func TestCheckConfig(t *testing.T) {
 		"report to nobody":   {"[timers]", "[report]\nname = \"tor-a\"\n[timers]", ": report: is of no use without target"},
 		"report without TLS": {"[timers]", "[report]\nname = \"tor-a\"\ntarget = \"https://[::1]:5437\"\n[timers]", ": report: mgmtclient: bad target"},
 		"busy reports":       {"[timers]", "[report]\nname = \"tor-a\"\ntarget = \"/run/dpmip/mgmt.sock\"\ninterval = \"1ms\"\n[timers]", ": report.interval: 1ms: want at least 1s"},
+		"rule of a metric":   {"[timers]", "[[metrics_of]]\nprefixes = [\"2001:db8:a::/64\", \"10.1.0.0/16\"]\nmetric = 15\n[timers]", ""},
+		"rule without one":   {"[timers]", "[[metrics_of]]\nprefixes = [\"2001:db8:a::/64\"]\nmetric = 0\n[timers]", ": metrics_of: 2001:db8:a::/64: metric is missing"},
+		"import's metric":    {"[timers]", "[[metrics_of]]\nprefixes = [\"2001:db8:a::/64\"]\nmetric = 30\n[timers]", ": metrics_of: 2001:db8:a::/64: metric 30 is that of imported routes"},
+		"one prefix twice":   {"[timers]", "[[metrics_of]]\nprefixes = [\"10.1.0.0/16\", \"10.1.0.0/16\"]\nmetric = 15\n[timers]", ": metrics_of: 10.1.0.0/16: is named twice"},
 		"unknown algorithm":  {"send    = 4101", "send = 4101\nalgorithm = \"md5\"", "management[0].keys[0].algorithm: \"md5\""},
 	} {
 		t.Run(name, func(t *testing.T) {

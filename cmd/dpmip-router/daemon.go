@@ -79,7 +79,7 @@ func (d *daemon) openStore() (err error) {
 }
 
 func (d *daemon) openFIB() (err error) {
-	if d.fib, err = fib.Open(d.cfg.Metric); err != nil {
+	if d.fib, err = fib.Open(d.cfg.metrics()); err != nil {
 		return err
 	}
 	d.journal = fib.NewJournal()
@@ -137,7 +137,7 @@ func (d *daemon) openRoles() (err error) {
 	if d.bgp, err = d.cfg.BGP.border(); err != nil || d.bgp == nil {
 		return err
 	}
-	if d.imports, err = fib.Open(d.cfg.BGP.Metric); err != nil {
+	if d.imports, err = fib.Open(fib.Metrics{Default: d.cfg.BGP.Metric}); err != nil {
 		return err
 	}
 	d.border = bgp.NewBorder(d.bgp, bgp.NewGoBGP(d.bgp, d.log), d.imports, d.log, bgp.NewMetrics(d.registry), d.cfg.Timers.Resync.D())

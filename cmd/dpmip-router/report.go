@@ -77,7 +77,7 @@ func newReporter(d *daemon) (*reporter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reporter{d: d, client: c}, nil
+	return &reporter{d: d, client: c, routes: toldRoutes{metrics: d.cfg.metrics()}}, nil
 }
 
 func (r *reporter) String() string { return "reports" }

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/router"
+	"github.com/dpmip/dpmip/router/fib"
 )
 
 // TestRouteChanges: a report says what has changed since the one before, or
@@ -29,12 +30,15 @@ func TestRouteChanges(t *testing.T) {
 	told := func(last string, epoch uint32, err string) *v1.Route {
 		r := &v1.Route{Address: last, Vm: "vm1@x.example", Epoch: epoch, Locator: "10.9.9.9", Installed: err == "", Error: err}
 		if err == "" {
-			r.SinceNs = at.UnixNano()
+			r.SinceNs, r.Metric = at.UnixNano(), 20
+			if last == "10.0.0.3" {
+				r.Metric = 15
+			}
 		}
 		return r
 	}
 	one, two := route(1, 2, ""), route(2, 2, "")
-	_, before := toldRoutes{}.changes([]router.Route{one, two}, 1, true)
+	_, before := toldRoutes{metrics: fib.Metrics{Rules: []fib.Rule{{Prefix: netip.MustParsePrefix("10.0.0.3/32"), Metric: 15}}}}.changes([]router.Route{one, two}, 1, true)
 	for name, tc := range map[string]struct {
 		now  []router.Route
 		all  bool

@@ -21,7 +21,8 @@ func (s *service) ListRoutes(ctx context.Context, r *connect.Request[v1.ListRout
 	if err != nil {
 		return nil, connect.NewError(connect.CodeUnavailable, err)
 	}
-	kernel, err := fib.Read(s.d.cfg.Metric)
+	metrics := s.d.cfg.metrics()
+	kernel, err := fib.Read(&metrics)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, err)
 	}
@@ -34,7 +35,7 @@ func (s *service) ListRoutes(ctx context.Context, r *connect.Request[v1.ListRout
 		route := &v1.Route{Address: x.Address.String(), Locator: x.Locator.String(), Vm: x.VM.String(), Epoch: uint32(x.Epoch),
 			Installed: installed, SinceNs: unixNano(x.Since), ExpiresAtNs: unixNano(x.Expires), Error: x.Err}
 		if installed {
-			route.NextHop, route.Device = have.NextHop.String(), deviceName(have.Device)
+			route.NextHop, route.Device, route.Metric = have.NextHop.String(), deviceName(have.Device), have.Metric
 		}
 		out.Routes = append(out.Routes, route)
 	}

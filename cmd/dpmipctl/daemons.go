@@ -34,9 +34,9 @@ func (e *env) routes() *cobra.Command {
 		}
 		var rows [][]any
 		for _, x := range r.Msg.Routes {
-			rows = append(rows, []any{x.Address, x.Locator, x.NextHop, x.Device, x.Vm, x.Epoch, x.Installed, at(x.SinceNs), x.Error})
+			rows = append(rows, []any{x.Address, x.Locator, x.NextHop, x.Device, x.Metric, x.Vm, x.Epoch, x.Installed, at(x.SinceNs), x.Error})
 		}
-		return e.print(r.Msg, "ADDRESS LOCATOR NEXT-HOP DEVICE VM EPOCH INSTALLED SINCE ERROR", rows)
+		return e.print(r.Msg, "ADDRESS LOCATOR NEXT-HOP DEVICE METRIC VM EPOCH INSTALLED SINCE ERROR", rows)
 	})
 }
 

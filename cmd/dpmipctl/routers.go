@@ -89,9 +89,9 @@ func (e *env) hostRoutes() *cobra.Command {
 		}
 		var rows [][]any
 		for _, x := range r.Msg.Routes {
-			rows = append(rows, []any{x.Router, x.Route.Address, x.Route.Vm, x.Route.Epoch, x.Route.Locator, x.Route.Installed, at(x.Route.SinceNs), age(x.ReportedAtNs), x.Route.Error})
+			rows = append(rows, []any{x.Router, x.Route.Address, x.Route.Vm, x.Route.Epoch, x.Route.Locator, x.Route.Metric, x.Route.Installed, at(x.Route.SinceNs), age(x.ReportedAtNs), x.Route.Error})
 		}
-		return e.print(r.Msg, "ROUTER ADDRESS VM EPOCH LOCATOR INSTALLED SINCE REPORTED ERROR", rows)
+		return e.print(r.Msg, "ROUTER ADDRESS VM EPOCH LOCATOR METRIC INSTALLED SINCE REPORTED ERROR", rows)
 	})
 	c.Flags().StringVar(&req.Address, "address", "", "only this address's")
 	c.Flags().StringVar(&req.Router, "at", "", "only this router's")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -24,13 +25,14 @@ type nextHop struct {
 }
 
 // FIB is the kernel's forwarding table as far as it is ours: the routes of
-// rtm_protocol 201 with one metric, so that several FIBs of different metrics
+// rtm_protocol 201 with its metrics, so that several FIBs of different metrics
 // live beside each other. It is used by one goroutine.
 type FIB struct {
-	conn   *rtnl.Conn
-	handle *netlink.Handle
-	metric uint32
-	want   map[netip.Addr]entry // address -> what it should be
+	conn    *rtnl.Conn
+	handle  *netlink.Handle
+	metrics Metrics
+	want    map[netip.Addr]entry    // address -> what it should be
+	strays  map[netip.Addr][]uint32 // metrics at which an earlier process had put a route that belongs at another
 }
 
 type entry struct {
@@ -39,9 +41,9 @@ type entry struct {
 	failed  bool
 }
 
-// Open opens the table of the calling thread's network namespace. Routes get
-// the given metric (0: 20).
-func Open(metric uint32) (*FIB, error) {
+// Open opens the table of the calling thread's network namespace. Routes of an
+// earlier process whose rule has changed stay until their address is applied.
+func Open(m Metrics) (*FIB, error) {
 	conn, err := rtnl.Dial()
 	if err != nil {
 		return nil, err
@@ -51,10 +53,29 @@ func Open(metric uint32) (*FIB, error) {
 		conn.Close()
 		return nil, fmt.Errorf("fib: %w", err)
 	}
-	if metric == 0 {
-		metric = 20
+	f := &FIB{conn: conn, handle: h, metrics: m, want: map[netip.Addr]entry{}, strays: map[netip.Addr][]uint32{}}
+	if len(m.Rules) == 0 {
+		return f, nil // one metric: none can be astray
 	}
-	return &FIB{conn: conn, handle: h, metric: metric, want: map[netip.Addr]entry{}}, nil
+	if err := f.findStrays(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *FIB) findStrays() error {
+	have, err := installed(f.handle)
+	if err != nil {
+		return err
+	}
+	own := f.metrics.all()
+	for at := range have {
+		if at.metric != f.metrics.Of(at.address) && slices.Contains(own, at.metric) {
+			f.strays[at.address] = append(f.strays[at.address], at.metric)
+		}
+	}
+	return nil
 }
 
 // Close lets go of the table; the routes stay.
@@ -96,20 +117,47 @@ func (f *FIB) Apply(chs []router.Change) []error {
 			f.want[chs[i].Address] = e
 		}
 	}
+	f.removeStrays(chs, errs)
 	return errs
+}
+
+// removeStrays takes away the routes at another metric of those addresses that
+// are now as they should be.
+func (f *FIB) removeStrays(chs []router.Change, errs []error) {
+	if len(f.strays) == 0 {
+		return
+	}
+	var batch []rtnl.Change
+	var index []int
+	for i, c := range chs {
+		if errs[i] != nil {
+			continue
+		}
+		for _, m := range f.strays[c.Address] {
+			batch, index = append(batch, rtnl.Change{Delete: true, Prefix: netip.PrefixFrom(c.Address, c.Address.BitLen()), Metric: m}), append(index, i)
+		}
+	}
+	for k, err := range f.conn.Apply(batch) {
+		errs[index[k]] = errors.Join(errs[index[k]], err)
+	}
+	for i, c := range chs {
+		if errs[i] == nil {
+			delete(f.strays, c.Address)
+		}
+	}
 }
 
 // Leftovers lists the addresses that the kernel holds of this FIB's routes but
 // nobody has asked for: those of an earlier process.
 func (f *FIB) Leftovers() ([]netip.Addr, error) {
-	have, err := installed(f.handle, f.metric)
+	have, err := installed(f.handle)
 	if err != nil {
 		return nil, err
 	}
 	var out []netip.Addr
-	for a := range have {
-		if _, ok := f.want[a]; !ok {
-			out = append(out, a)
+	for at := range have {
+		if _, ok := f.want[at.address]; !ok && at.metric == f.metrics.Of(at.address) {
+			out = append(out, at.address)
 		}
 	}
 	return out, nil
@@ -149,13 +197,13 @@ func (f *FIB) resolve(locator netip.Addr) (nextHop, error) {
 }
 
 func (f *FIB) message(a netip.Addr, hop nextHop, remove bool) rtnl.Change {
-	return rtnl.Change{Delete: remove, Prefix: netip.PrefixFrom(a, a.BitLen()), NextHop: hop.via, Device: hop.dev, Metric: f.metric}
+	return rtnl.Change{Delete: remove, Prefix: netip.PrefixFrom(a, a.BitLen()), NextHop: hop.via, Device: hop.dev, Metric: f.metrics.Of(a)}
 }
 
 // Refresh looks every locator up again, reads the kernel's table and mends
 // what differs. It returns what became of each address that needed anything.
 func (f *FIB) Refresh() ([]router.Moved, error) {
-	have, err := installed(f.handle, f.metric)
+	have, err := installed(f.handle)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +211,7 @@ func (f *FIB) Refresh() ([]router.Moved, error) {
 	hops := map[netip.Addr]hopResult{}
 	for a, e := range f.want {
 		r := f.resolveOnce(hops, e.locator)
-		if r.err == nil && !e.failed && have[a] == r.hop {
+		if r.err == nil && !e.failed && have[place{a, f.metrics.Of(a)}] == r.hop {
 			continue
 		}
 		if r.err != nil && e.failed {
@@ -178,16 +226,22 @@ func (f *FIB) Refresh() ([]router.Moved, error) {
 	return moved, nil
 }
 
-// installed reads our routes of a metric (0: any) back from the kernel.
-func installed(h *netlink.Handle, metric uint32) (map[netip.Addr]nextHop, error) {
-	out := map[netip.Addr]nextHop{}
+// place is where the kernel keeps a host route: one for each metric.
+type place struct {
+	address netip.Addr
+	metric  uint32
+}
+
+// installed reads our routes, of whatever metric, back from the kernel.
+func installed(h *netlink.Handle) (map[place]nextHop, error) {
+	out := map[place]nextHop{}
 	for _, fam := range []int{unix.AF_INET6, unix.AF_INET} {
 		rs, err := h.RouteListFiltered(fam, &netlink.Route{Protocol: rtnl.Protocol}, netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
 			return nil, fmt.Errorf("fib: reading the kernel's routes: %w", err)
 		}
 		for _, r := range rs {
-			if r.Dst == nil || metric != 0 && r.Priority != int(metric) {
+			if r.Dst == nil {
 				continue
 			}
 			a, ok := netip.AddrFromSlice(r.Dst.IP)
@@ -195,27 +249,31 @@ func installed(h *netlink.Handle, metric uint32) (map[netip.Addr]nextHop, error)
 				continue
 			}
 			via, _ := netip.AddrFromSlice(r.Gw)
-			out[a.Unmap()] = nextHop{via: via.Unmap(), dev: r.LinkIndex}
+			out[place{a.Unmap(), uint32(r.Priority)}] = nextHop{via: via.Unmap(), dev: r.LinkIndex}
 		}
 	}
 	return out, nil
 }
 
-// Read tells what the kernel holds of ours with a metric (0: any) right now, in
-// the calling thread's namespace: next hop and device index by address.
-func Read(metric uint32) (map[netip.Addr]Installed, error) {
+// Read tells what the kernel holds of ours right now, in the calling thread's
+// namespace, by address: what is where m has it (nil: whatever it uses, the
+// lowest metric).
+func Read(m *Metrics) (map[netip.Addr]Installed, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("fib: %w", err)
 	}
 	defer h.Close()
-	have, err := installed(h, metric)
+	have, err := installed(h)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[netip.Addr]Installed, len(have))
-	for a, hop := range have {
-		out[a] = Installed{NextHop: hop.via, Device: hop.dev}
+	for at, hop := range have {
+		if other, ok := out[at.address]; ok && other.Metric < at.metric || m != nil && at.metric != m.Of(at.address) {
+			continue
+		}
+		out[at.address] = Installed{NextHop: hop.via, Device: hop.dev, Metric: at.metric}
 	}
 	return out, nil
 }
@@ -224,4 +282,5 @@ func Read(metric uint32) (map[netip.Addr]Installed, error) {
 type Installed struct {
 	NextHop netip.Addr
 	Device  int
+	Metric  uint32
 }

@@ -78,7 +78,7 @@ func (w *world) route(prefix, via string, l netlink.Link) {
 
 func TestRoutesFollowTheLocator(t *testing.T) {
 	inNamespace(t, func(w *world) {
-		f, err := Open(0)
+		f, err := Open(Metrics{})
 		if err != nil {
 			t.Error(err)
 			return
@@ -113,7 +113,7 @@ func TestRoutesFollowTheLocator(t *testing.T) {
 
 func TestRoutesTakenAwayComeBack(t *testing.T) {
 	inNamespace(t, func(w *world) {
-		f, err := Open(0)
+		f, err := Open(Metrics{})
 		if err != nil {
 			t.Error(err)
 			return
@@ -142,7 +142,7 @@ func TestRoutesTakenAwayComeBack(t *testing.T) {
 
 func TestNoWayToTheLocator(t *testing.T) {
 	inNamespace(t, func(w *world) {
-		f, err := Open(0)
+		f, err := Open(Metrics{})
 		if err != nil {
 			t.Error(err)
 			return
@@ -164,7 +164,7 @@ func TestNoWayToTheLocator(t *testing.T) {
 // check asks the kernel itself which way each address goes.
 func (w *world) check(want map[string]string) {
 	w.t.Helper()
-	have, err := Read(0)
+	have, err := Read(nil)
 	w.must(err)
 	if len(have) != len(want) {
 		w.t.Errorf("installed = %v, want %v", have, want)

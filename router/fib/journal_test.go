@@ -49,7 +49,7 @@ func follow(t *testing.T, j *Journal) error {
 func TestLookupTellsWhoAndSinceWhen(t *testing.T) {
 	inNamespace(t, func(w *world) {
 		a := netip.MustParseAddr("2001:db8:a::7")
-		f, err := Open(0)
+		f, err := Open(Metrics{})
 		w.must(err)
 		defer f.Close()
 		j := NewJournal()
@@ -125,7 +125,7 @@ func TestLookupShowsOthersRoutes(t *testing.T) {
 func TestFIBsOfTwoMetricsDoNotMeet(t *testing.T) {
 	inNamespace(t, func(w *world) {
 		a := netip.MustParseAddr("2001:db8:a::7")
-		ours, imported := w.open(20), w.open(30)
+		ours, imported := w.open(Metrics{Default: 20}), w.open(Metrics{Default: 30})
 		defer ours.Close()
 		defer imported.Close()
 		for f, via := range map[*FIB]string{ours: "2001:db8:1::2", imported: "2001:db8:2::2"} {
@@ -133,7 +133,7 @@ func TestFIBsOfTwoMetricsDoNotMeet(t *testing.T) {
 		}
 		for _, f := range []*FIB{ours, imported} {
 			if moved, err := f.Refresh(); err != nil || len(moved) != 0 {
-				t.Errorf("Refresh of metric %d = %v, %v, want nothing to do", f.metric, moved, err)
+				t.Errorf("Refresh of metric %d = %v, %v, want nothing to do", f.metrics.Of(a), moved, err)
 			}
 		}
 		w.must(ours.Apply([]router.Change{{Address: a}})[0])
@@ -141,7 +141,7 @@ func TestFIBsOfTwoMetricsDoNotMeet(t *testing.T) {
 		if err != nil || got.Metric != 30 {
 			t.Errorf("Lookup = %+v, %v, want the route of metric 30", got, err)
 		}
-		again := w.open(30)
+		again := w.open(Metrics{Default: 30})
 		defer again.Close()
 		if left, err := again.Leftovers(); err != nil || len(left) != 1 || left[0] != a {
 			t.Errorf("Leftovers = %v, %v, want %s", left, err, a)
@@ -149,8 +149,8 @@ func TestFIBsOfTwoMetricsDoNotMeet(t *testing.T) {
 	})
 }
 
-func (w *world) open(metric uint32) *FIB {
-	f, err := Open(metric)
+func (w *world) open(m Metrics) *FIB {
+	f, err := Open(m)
 	w.must(err)
 	return f
 }

@@ -95,7 +95,7 @@ func newRouteRig(set *netns.Set) (*routeRig, error) {
 		if r.plain, err = rtnl.Dial(); err != nil {
 			return err
 		}
-		r.table, err = fib.Open(0)
+		r.table, err = fib.Open(fib.Metrics{})
 		return err
 	})
 	if err != nil {

@@ -5357,6 +5357,7 @@ type Route struct {
 	SinceNs       int64                  `protobuf:"varint,8,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
 	ExpiresAtNs   int64                  `protobuf:"varint,9,opt,name=expires_at_ns,json=expiresAtNs,proto3" json:"expires_at_ns,omitempty"`
 	Error         string                 `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	Metric        uint32                 `protobuf:"varint,11,opt,name=metric,proto3" json:"metric,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5459,6 +5460,13 @@ func (x *Route) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *Route) GetMetric() uint32 {
+	if x != nil {
+		return x.Metric
+	}
+	return 0
 }
 
 type ListRoutesRequest struct {
@@ -7091,7 +7099,7 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\n" +
 	"DropsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x87\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x9f\x02\n" +
 	"\x05Route\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
 	"\alocator\x18\x02 \x01(\tR\alocator\x12\x19\n" +
@@ -7103,7 +7111,8 @@ const file_dpmip_v1_dpmip_proto_rawDesc = "" +
 	"\bsince_ns\x18\b \x01(\x03R\asinceNs\x12\"\n" +
 	"\rexpires_at_ns\x18\t \x01(\x03R\vexpiresAtNs\x12\x14\n" +
 	"\x05error\x18\n" +
-	" \x01(\tR\x05error\"-\n" +
+	" \x01(\tR\x05error\x12\x16\n" +
+	"\x06metric\x18\v \x01(\rR\x06metric\"-\n" +
 	"\x11ListRoutesRequest\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\"=\n" +
 	"\x12ListRoutesResponse\x12'\n" +
