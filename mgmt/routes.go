@@ -162,19 +162,26 @@ func (c *Core) mayInstall(b *Binding, r *Route, order map[string]inventory.Step)
 }
 
 // mayWithdraw: a router may lose its route when no router nearer to the home
-// still has one; what is left then points the same way as the aggregates.
+// still has one that leads elsewhere; what is left then points the same way as
+// the aggregates.
 func (c *Core) mayWithdraw(b *Binding, r *Route) bool {
 	for _, s := range c.inv.Outwards(c.inv.Home(r.Addr)) {
 		if s.Router != r.Router {
 			continue
 		}
 		for _, next := range s.After {
-			if blocked(b, next, r.Addr, func(*Route) bool { return true }) {
+			if blocked(b, next, r.Addr, func(n *Route) bool { return !c.homeward(b, n) }) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// homeward reports whether the router has confirmed that its route leads to the
+// serving hypervisor, which is the address's home.
+func (c *Core) homeward(b *Binding, r *Route) bool {
+	return !r.Withdraw && r.Confirmed && r.Epoch == b.Epoch && b.yield(r.Addr) == nil && c.inv.Home(r.Addr) == b.Hypervisor
 }
 
 func blocked(b *Binding, router string, a netip.Addr, f func(*Route) bool) bool {
