@@ -21,7 +21,8 @@
 // # Room
 //
 // In a quarter of the histories without cold moves some routers take few host
-// routes, and say so or not; agents report made-up traffic.
+// routes, and say so or not; agents report made-up traffic. At one that does not
+// say so one more route is tried now and then, also at rest.
 //
 // # What is checked
 //

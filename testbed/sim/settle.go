@@ -19,6 +19,10 @@ import (
 // have ended: drains ask again after up to 16 times drainRetry.
 const settleTime = 10 * time.Minute
 
+// trialTime is how long one more route may be tried at a router that is full:
+// until the address may change again, and has.
+const trialTime = 2*budgetSettle + 2*budgetInterval
+
 // checkEvery is how often it is looked whether all is quiet.
 const checkEvery = 5 * time.Second
 
@@ -44,7 +48,7 @@ func (w *World) settle() {
 	w.check()
 	w.checkRest()
 	w.net.count = map[wire.Type]int{}
-	if !w.until(w.now.Add(bindingLifetime + 30*time.Second)) {
+	if !w.until(w.now.Add(bindingLifetime+30*time.Second)) || !w.untried() {
 		return
 	}
 	w.check()
@@ -62,6 +66,19 @@ func (w *World) settle() {
 	if r != "" {
 		w.violate("it was quiet, and is no longer: %s", r)
 	}
+}
+
+// untried waits for the end of an attempt to install a route at a router that
+// seemed to be full and does not say what it has room for: now and then one more
+// is tried there, and while it is, the address is translated. It reports whether
+// the history goes on.
+func (w *World) untried() bool {
+	for end := w.now.Add(trialTime); w.schedule.Mute && !w.forgot && w.restless() != "" && w.now.Before(end); {
+		if !w.until(w.now.Add(checkEvery)) {
+			return false
+		}
+	}
+	return true
 }
 
 // restless tells who has not come to rest, "" = nobody.
