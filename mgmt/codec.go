@@ -52,7 +52,9 @@ func (c *Core) saveSelf() {
 	if last.Equal(c.self.LastTimestamp) && len(c.tx.writes) == 0 && c.commit > 0 {
 		return
 	}
+	before := c.self.LastTimestamp
 	c.self.LastTimestamp = last
+	c.tx.undo = append(c.tx.undo, func() { c.self.LastTimestamp = before })
 	c.tx.writes = append(c.tx.writes, encode(store.Node, selfKey, &c.self))
 }
 

@@ -85,6 +85,7 @@ type Core struct {
 
 	started time.Time // of this process: no binding expires within a lifetime of it
 	stall   time.Time // nothing is sent before: the store failed
+	redo    []func()  // then, see insist
 	saved   time.Time // when the clock was last made durable
 
 	tx      *txn
@@ -130,9 +131,9 @@ func New(now time.Time, cfg Config, records []Record) (*Core, []Effect, error) {
 		c.expire(b.VM)
 		c.tx.touch(b.VM)
 	}
-	c.resumeNames()
-	c.provedAgain()
-	c.departAgain()
+	c.insist(c.resumeNames)
+	c.insist(c.provedAgain)
+	c.insist(c.departAgain)
 	c.resumeBudgets()
 	return c, c.end(), nil
 }
@@ -176,7 +177,11 @@ func (c *Core) Step(now time.Time, e Event) []Effect {
 // Next is when a Tick has work.
 func (c *Core) Next() (time.Time, bool) {
 	at, ok := c.node.Next()
-	for _, t := range []time.Time{c.wakes.first(), c.saved.Add(saveInterval), c.look} {
+	var redo time.Time
+	if len(c.redo) > 0 {
+		redo = c.stall
+	}
+	for _, t := range []time.Time{c.wakes.first(), c.saved.Add(saveInterval), c.look, redo} {
 		if !t.IsZero() && (!ok || t.Before(at)) {
 			at, ok = t, true
 		}
@@ -204,6 +209,7 @@ func (c *Core) emit(e Effect) { c.out = append(c.out, e) }
 
 func (c *Core) tick() {
 	c.run(c.node.Tick(c.now, c.effects[:0]))
+	c.doAgain()
 	for w, ok := c.wakes.due(c.now); ok; w, ok = c.wakes.due(c.now) {
 		c.wake(w)
 	}

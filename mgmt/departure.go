@@ -186,7 +186,7 @@ func (c *Core) Lingering() (list []Lingering) {
 // departAgain asks anew after a start: who was asked is forgotten.
 func (c *Core) departAgain() {
 	for _, b := range c.sorted() {
-		if len(b.Leaving) > 0 {
+		if len(b.Leaving) > 0 && len(c.tokensOf[departureID(b.VM)]) == 0 {
 			e := c.tx.edit(b.VM)
 			e.LeaveBy = noTime
 			c.advance(e)

@@ -21,6 +21,7 @@ type contact struct {
 	lost    bool      // not heard since it was missed
 	since   time.Time // up or down since then
 	heard   time.Time // the last message
+	restart uint32    // its Restart Counter, once it is up
 	watched netip.Addr
 }
 
@@ -68,28 +69,39 @@ func (c *Core) peerUp(e registration.PeerUp) {
 	}
 	if !k.up {
 		k.up, k.since, k.lost = true, c.now, false
-		c.standbys()
+		c.insist(c.standbys)
 	}
+	k.restart = e.Restart
 	c.emit(Count{"peer_up", name})
 	c.emit(Note{Text: "peer is up", Peer: name})
+	c.insist(func() { c.met(name, e.Peer, e.Restarted) })
+	c.resend(e.Peer)
+}
+
+// met keeps a peer's Restart Counter, and does what its restart needs: the node
+// has seen one, or it was while nobody looked.
+func (c *Core) met(name string, at netip.Addr, seen bool) {
+	k := c.contacts[name]
+	if k == nil { // no longer in the inventory
+		return
+	}
 	known, ok := c.peers[name]
-	restarted := ok && known.Restart != e.Restart
+	restarted := ok && known.Restart != k.restart
 	if !ok || restarted {
 		p := *c.peer(name)
-		p.Restart = e.Restart
+		p.Restart = k.restart
 		c.putPeer(&p)
 	}
-	if restarted || e.Restarted {
-		c.restarted(name, e.Peer)
+	if restarted || seen {
+		c.restarted(name, at)
 	}
-	c.resend(e.Peer)
 }
 
 func (c *Core) peerDown(e registration.PeerDown) {
 	name := c.inv.Peer(e.Peer)
 	if k := c.contacts[name]; k != nil {
 		k.up, k.since, k.lost = false, c.now, true
-		c.standbys()
+		c.insist(c.standbys)
 	}
 	c.emit(Count{"peer_down", name})
 	c.emit(Note{Warning: true, Text: "peer is down: it misses heartbeats", Peer: name})
@@ -152,8 +164,13 @@ func (c *Core) prepareAgain(b *Binding, name string) {
 func (c *Core) inventoryChanged(inv *inventory.Inventory) {
 	c.inv = inv
 	c.watch()
+	c.insist(c.conform)
+}
+
+// conform makes the records agree with the inventory.
+func (c *Core) conform() {
 	for _, b := range c.sorted() {
-		gone := func(name string) bool { _, ok := inv.Locator(name); return !ok }
+		gone := func(name string) bool { _, ok := c.inv.Locator(name); return !ok }
 		anchors := slices.ContainsFunc(b.Anchors, func(a Anchor) bool { return gone(a.Hypervisor) })
 		routes := slices.ContainsFunc(b.Routes, func(r Route) bool { return gone(r.Router) })
 		routes = routes || slices.ContainsFunc(b.Rehearsal, func(r Route) bool { return gone(r.Router) })

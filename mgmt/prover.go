@@ -99,9 +99,14 @@ func (c *Core) MayAsk(node string) bool {
 }
 
 // give hands out a task of a proof, now and again whenever its node comes back.
+// It is taken back with the record that asks for it.
 func (c *Core) give(a *asked, to string, t Task) {
-	p := Prove{to, t}
-	a.tasks = append(a.tasks, p)
+	p, before := Prove{to, t}, a.tasks
+	a.tasks = append(slices.Clip(a.tasks), p)
+	c.tx.undo = append(c.tx.undo, func() {
+		a.tasks = before
+		c.endTask(t.Token, to)
+	})
 	if _, up := c.provers[to]; up {
 		c.emit(p)
 	}
@@ -121,23 +126,44 @@ func (c *Core) proverUp(e ProverUp) {
 // proverDown: what nobody insists on is not waited for.
 func (c *Core) proverDown(e ProverDown) {
 	delete(c.provers, e.Node)
+	c.insist(func() { c.withoutProver(e.Node) })
+}
+
+func (c *Core) withoutProver(node string) {
+	if _, up := c.provers[node]; up {
+		return
+	}
 	for _, t := range c.askedTokens() {
 		a := c.asked[t]
-		if a == nil || a.key.from != e.Node && a.key.to != e.Node {
+		if a == nil || a.key.from != node && a.key.to != node {
 			continue
 		}
 		m := c.tx.editMove(a.move.vm, a.move.epoch)
 		if p := m.openProof(a.key); p != nil && !p.Required && !p.Kind.after() {
-			c.endProof(t, p, ProofNotAsked, e.Node+" has lost its admin channel")
+			c.endProof(t, p, ProofNotAsked, node+" has lost its admin channel")
 			c.maybeReady(m)
 		}
 	}
 }
 
-// noteAsked notes a new proof under its token.
+// noteAsked notes a new proof under its token. Where the record that lists it is
+// taken back, so is this: what nobody lists nobody waits for.
 func (c *Core) noteAsked(t probe.Token, a *asked) {
+	c.setAsked(t, a)
+	c.tx.undo = append(c.tx.undo, func() { c.forgetAsked(t, a) })
+}
+
+func (c *Core) setAsked(t probe.Token, a *asked) {
 	c.asked[t] = a
 	c.tokensOf[a.move] = append(c.tokensOf[a.move], t)
+}
+
+func (c *Core) forgetAsked(t probe.Token, a *asked) {
+	delete(c.asked, t)
+	left := slices.DeleteFunc(slices.Clone(c.tokensOf[a.move]), func(x probe.Token) bool { return x == t })
+	if c.tokensOf[a.move] = left; len(left) == 0 {
+		delete(c.tokensOf, a.move)
+	}
 }
 
 // askedTokens lists all tokens in a fixed order.
@@ -166,19 +192,39 @@ func (c *Core) endProof(t probe.Token, p *Proof, s ProofState, detail string) {
 	c.callOff(t)
 }
 
+// callOff forgets a proof and tells those who are busy with it. Where the record
+// that closed it is taken back, the proof is open again: it is asked for anew,
+// when the store may take the answer.
 func (c *Core) callOff(t probe.Token) {
 	a := c.asked[t]
 	if a == nil {
 		return
 	}
-	delete(c.asked, t)
-	c.tokensOf[a.move] = slices.DeleteFunc(c.tokensOf[a.move], func(x probe.Token) bool { return x == t })
-	if len(c.tokensOf[a.move]) == 0 {
-		delete(c.tokensOf, a.move)
+	c.forgetAsked(t, a)
+	for _, p := range a.tasks {
+		c.endTask(t, p.To)
+	}
+	c.tx.undo = append(c.tx.undo, func() {
+		c.setAsked(t, a)
+		c.redo = append(c.redo, func() { c.askAgain(t) })
+	})
+}
+
+func (c *Core) endTask(t probe.Token, node string) {
+	if _, up := c.provers[node]; up {
+		c.emit(Prove{node, Task{Token: t, Action: TaskCancel}})
+	}
+}
+
+// askAgain gives out anew the tasks of a proof whose answer could not be kept.
+func (c *Core) askAgain(t probe.Token) {
+	a := c.asked[t]
+	if a == nil {
+		return
 	}
 	for _, p := range a.tasks {
 		if _, up := c.provers[p.To]; up {
-			c.emit(Prove{p.To, Task{Token: t, Action: TaskCancel}})
+			c.emit(p)
 		}
 	}
 }

@@ -203,7 +203,7 @@ func (c *Core) whyNoRoute(p *Proof) string {
 // was asked is forgotten.
 func (c *Core) provedAgain() {
 	for _, b := range c.sorted() {
-		if m := c.moves[moveID{b.VM, b.proving()}]; m != nil && m.provingRoutes() {
+		if m := c.moves[moveID{b.VM, b.proving()}]; m != nil && m.provingRoutes() && len(c.tokensOf[moveID{m.VM, m.Epoch}]) == 0 {
 			c.tx.editMove(b.VM, b.proving()).ProveBy = noTime
 			c.advance(c.tx.edit(b.VM))
 		}

@@ -202,6 +202,26 @@ func (c *Core) commitFailed(from uint64, err error) {
 	}
 }
 
+// insist does what has to follow from something that nobody will tell again. If
+// it cannot be made durable, it is done anew when the store may take it: f must
+// look at what is so then.
+func (c *Core) insist(f func()) {
+	f()
+	c.tx.fail = append(c.tx.fail, func(error) { c.redo = append(c.redo, func() { c.insist(f) }) })
+}
+
+// doAgain does what could not be made durable, in the order in which it happened.
+func (c *Core) doAgain() {
+	if len(c.redo) == 0 || c.now.Before(c.stall) {
+		return
+	}
+	list := c.redo // the newest first, see commitFailed
+	c.redo = nil
+	for _, f := range slices.Backward(list) {
+		f()
+	}
+}
+
 // takeBack puts into the cache what was there before.
 func (t *txn) takeBack() {
 	for _, f := range slices.Backward(t.undo) {
