@@ -33,8 +33,12 @@ func (h *Hardware) openSwitchdev(c Config) (err error) {
 	if h.kernel, err = ways.Open(c.NetNS, h.names.Index); err != nil {
 		return fmt.Errorf("detect: %w", err)
 	}
+	eswitch, err := h.watch(c)
+	if err != nil {
+		return fmt.Errorf("detect: %w", err)
+	}
 	d, err := switchdev.Open(h.Device, switchdev.Config{
-		Fabric: c.Fabric, Table: h.table, Kernel: h.kernel, SkipHW: c.SkipHW, Log: c.Log,
+		Fabric: c.Fabric, Table: h.table, Kernel: h.kernel, Eswitch: eswitch, SkipHW: c.SkipHW, Log: c.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("detect: %w", err)

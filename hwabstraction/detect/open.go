@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/flows"
 	"github.com/dpmip/dpmip/hwabstraction/nicmem"
@@ -80,6 +82,7 @@ type Hardware struct {
 	names  *Resolver
 	table  *tc.Conn
 	kernel *ways.Kernel
+	modes  *netlink.Handle // asks for the modes of e-switches; nil = nobody does
 }
 
 // Area returns a named area of the region; its Close does nothing.
@@ -105,6 +108,9 @@ func (h *Hardware) Close() error {
 	}
 	if h.kernel != nil {
 		errs = append(errs, h.kernel.Close())
+	}
+	if h.modes != nil {
+		h.modes.Close()
 	}
 	if h.table != nil {
 		errs = append(errs, h.table.Close())

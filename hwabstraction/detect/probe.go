@@ -278,8 +278,5 @@ func (e *Environment) readOffload(h *netlink.Handle) {
 // readEswitches asks devlink for modes.
 func (e *Environment) readEswitches(h *netlink.Handle) {
 	// A kernel without devlink has no e-switch to tell.
-	devices, _ := h.DevLinkGetDeviceList()
-	for _, d := range devices {
-		e.Eswitches = append(e.Eswitches, Eswitch{Device: d.DeviceName, Mode: d.Attrs.Eswitch.Mode})
-	}
+	e.Eswitches, _ = eswitchesNow(h)
 }

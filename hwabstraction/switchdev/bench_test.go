@@ -1,7 +1,9 @@
 package switchdev
 
 import (
+	"bytes"
 	"encoding/binary"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -25,6 +27,7 @@ type bench struct {
 	kernel *fakeKernel
 	dev    *Device
 	skipHW bool
+	log    bytes.Buffer // of the device; read at rest
 }
 
 // run runs f on a new bench, with a clock of its own.
@@ -47,7 +50,10 @@ func run(t *testing.T, skipHW bool, f func(*bench)) {
 // open opens the device, as a process does.
 func (b *bench) open() {
 	b.Helper()
-	dev, err := Open(slowPath{b.chaos, b.diary}, Config{Fabric: []string{"fab0"}, Table: b.table, Kernel: b.kernel, SkipHW: b.skipHW})
+	dev, err := Open(slowPath{b.chaos, b.diary}, Config{
+		Fabric: []string{"fab0"}, Table: b.table, Kernel: b.kernel, Eswitch: b.kernel.Eswitch, SkipHW: b.skipHW,
+		Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -45,6 +45,11 @@ type Config struct {
 	Fabric []string // uplinks, by the names of their interfaces
 	Table  Table
 	Kernel Kernel
+	// Eswitch tells why the e-switch behind the uplinks takes no filters, and what
+	// to do about it; "" = it does. An error means that it cannot be told. It is
+	// asked whenever the kernel has changed, and at every audit, maybe
+	// concurrently; nil = there is no e-switch to ask about.
+	Eswitch func() (lost string, err error)
 	// SkipHW keeps every filter in the kernel: for ports without an e-switch.
 	SkipHW bool
 	// Quiet is how long nothing must have been held before a delivery becomes

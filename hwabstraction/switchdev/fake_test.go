@@ -192,6 +192,8 @@ type fakeKernel struct {
 	hops    map[netip.Addr]ways.Hop
 	exits   map[bool]ways.Exit
 	changed chan struct{}
+	lost    string // of the e-switch
+	untold  error  // why that cannot be told
 	asked   func() // called once when the exit is asked for; nil: nothing
 }
 
@@ -230,6 +232,12 @@ func (k *fakeKernel) Exit(ipv4 bool) (ways.Exit, error) {
 		return e, ways.ErrUnclear
 	}
 	return e, nil
+}
+
+func (k *fakeKernel) Eswitch() (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lost, k.untold
 }
 
 func (k *fakeKernel) Changed() <-chan struct{} { return k.changed }

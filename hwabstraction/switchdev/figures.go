@@ -11,19 +11,20 @@ import (
 
 // figures are what a Device has done and found since Open.
 type figures struct {
-	Adopted   uint64 // filters of an earlier process
-	StepsDown uint64 // rungs of the ladder, of all VMs and ports
-	Audits    uint64
-	Healed    uint64 // filters that somebody had deleted or changed
-	Strays    uint64 // filters of ours that nobody owned, removed
-	PortsGone uint64 // ports that vanished with their filters
+	Adopted     uint64 // filters of an earlier process
+	StepsDown   uint64 // rungs of the ladder, of all VMs and ports
+	Audits      uint64
+	Healed      uint64 // filters that somebody had deleted or changed
+	Strays      uint64 // filters of ours that nobody owned, removed
+	PortsGone   uint64 // ports that vanished with their filters
+	EswitchLost uint64 // times that the e-switch left switchdev mode
 }
 
 // events are the figures by their names in metrics.
 func (f figures) events() map[string]uint64 {
 	return map[string]uint64{
 		"adopted": f.Adopted, "stepped_down": f.StepsDown, "audited": f.Audits,
-		"healed": f.Healed, "stray_removed": f.Strays, "port_gone": f.PortsGone,
+		"healed": f.Healed, "stray_removed": f.Strays, "port_gone": f.PortsGone, "eswitch_lost": f.EswitchLost,
 	}
 }
 
@@ -32,7 +33,7 @@ func (d *Device) Tiers(ctx context.Context) (hwabstraction.Tiers, error) {
 	r, owners, shares := d.tiers()
 	err := d.each(ctx, func(w wanted, s flower.Status) {
 		where := "kernel"
-		if s.InHW {
+		if s.Hardware() {
 			where = "hardware"
 		}
 		r.Filters[where]++

@@ -138,9 +138,7 @@ func (d *Device) due(now time.Time) *unit {
 // plan brings a unit up to date and notes when to look at it again.
 func (d *Device) plan(ctx context.Context, u *unit) {
 	now := time.Now()
-	if u.rung > 0 && !now.Before(u.climbAt) {
-		u.rung, u.climbs, u.offer = 0, u.climbs+1, d.ladder[0].hardware
-	}
+	d.stand(u, now)
 	waits := d.reconcile(ctx, u, now)
 	if u.rung == 0 {
 		u.climbs, u.reason = 0, nil
@@ -155,7 +153,7 @@ func (d *Device) plan(ctx context.Context, u *unit) {
 	default:
 		u.polls = 0
 	}
-	if at, ok := d.polls[u.key]; u.rung > 0 && (!ok || at.After(u.climbAt)) {
+	if at, ok := d.polls[u.key]; d.returns(u) && (!ok || at.After(u.climbAt)) {
 		d.polls[u.key] = u.climbAt
 	}
 }
@@ -179,6 +177,11 @@ func (d *Device) next(audit time.Time) time.Time {
 // It needs no lock.
 func (d *Device) look(ports []string, targets []netip.Addr) scene {
 	s := scene{ports: map[string]ways.Port{}, hops: map[netip.Addr]ways.Hop{}, exits: map[bool]ways.Exit{}}
+	if d.cfg.Eswitch != nil {
+		var err error
+		s.lost, err = d.cfg.Eswitch()
+		s.untold = err != nil
+	}
 	for _, name := range d.cfg.Fabric {
 		if p, err := d.cfg.Kernel.Port(name); err == nil {
 			s.uplinks = append(s.uplinks, p)
@@ -227,6 +230,7 @@ func (d *Device) behold(s scene, ports []string, targets []netip.Addr) {
 			delete(d.asked, a)
 		}
 	}
+	d.noteEswitch(&s)
 	if reflect.DeepEqual(d.scene, s) {
 		return
 	}

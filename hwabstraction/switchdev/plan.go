@@ -58,6 +58,8 @@ type scene struct {
 	ports   map[string]ways.Port    // of VMs; one that is gone is left out
 	hops    map[netip.Addr]ways.Hop // towards redirect targets; unclear ones are left out
 	exits   map[bool]ways.Exit      // by "is IPv4"; an unclear one is left out
+	lost    string                  // why the e-switch takes no filters; "" = it does
+	untold  bool                    // whether it does could not be found out
 	except  map[bool][]netip.Prefix // what the slow path must see of a VM's packets, besides an exit's own
 }
 

@@ -33,7 +33,7 @@ func (d *Device) placements(ctx context.Context) (map[hwabstraction.RuleID]hwabs
 	out := map[hwabstraction.RuleID]hwabstraction.Placement{}
 	err := d.each(ctx, func(w wanted, s flower.Status) {
 		at := hwabstraction.PlacementEBPF
-		if s.InHW {
+		if s.Hardware() {
 			at = hwabstraction.PlacementHardwareStateless
 			if tracks(w.Filter) {
 				at = hwabstraction.PlacementHardwareConntrack

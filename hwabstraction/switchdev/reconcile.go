@@ -232,7 +232,7 @@ func (d *Device) inHardware(ctx context.Context, u *unit, want []wanted) error {
 	}
 	for _, w := range want {
 		d.ledger.handle(u.key, &w.Filter)
-		if s, ok := found[placeOf(w.Filter)]; !ok || !s.InHW {
+		if s, ok := found[placeOf(w.Filter)]; !ok || !s.Offloaded() {
 			return fmt.Errorf("%w: %w", hwabstraction.ErrNotSupported, errInSoftware)
 		}
 	}

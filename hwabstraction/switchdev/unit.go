@@ -18,6 +18,7 @@ type unit struct {
 	climbAt   time.Time // when to try the best one again; zero: it is there
 	climbs    int
 	offer     bool // filters that stand are put again, for hardware to take
+	fallen    bool // on the last rung for want of an e-switch, until it is back
 	switching int  // Applies and switches that are under way: the loop stays away
 	holding   bool // a group is active and its hold is not over
 	polls     int  // how often in a row the slow path was not ready

@@ -95,6 +95,7 @@ func (s *Status) readFlower(b []byte) error {
 		case keyFlags:
 			return s.flags(a)
 		case keyInHWCount:
+			s.CountTold = true
 			return a.uint32(&s.InHWCount)
 		case keyEthType: // it is in the message's head
 			return nil

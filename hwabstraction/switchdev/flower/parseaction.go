@@ -98,7 +98,7 @@ func (s *Status) readStats(b []byte) error {
 			if total {
 				s.Bytes, s.Packets = bytes, packets
 			} else {
-				s.HWBytes, s.HWPackets = bytes, packets
+				s.HWBytes, s.HWPackets, s.HWTold = bytes, packets, true
 			}
 		case t == statsPacket && len(v) == 8:
 			if packets := binary.NativeEndian.Uint64(v); total {

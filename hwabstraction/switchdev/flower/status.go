@@ -16,20 +16,34 @@ type Status struct {
 	Name     string // of a bpf filter's program; "" = none
 	Protocol uint16 // of Ethernet, host order; 3 = all (ETH_P_ALL)
 
-	InHW      bool   // hardware has it
-	InHWCount uint32 // how many devices have it
+	InHW      bool   // hardware has it, says its flag
+	InHWCount uint32 // how many devices have it, where CountTold
+	CountTold bool
 
 	// Counters are those of the last action: what came to the filter's end, in
 	// software and hardware together. Software counts bytes from the network
 	// header on, hardware as its driver does.
 	Packets, Bytes     uint64
-	HWPackets, HWBytes uint64 // by hardware alone, where the driver tells
+	HWPackets, HWBytes uint64 // by hardware alone, where HWTold
+	HWTold             bool
 	// Idle is the time since the last packet, to 10 ms; no meaning where
 	// Packets is 0.
 	Idle time.Duration
 
 	// Beyond names what it says and a Filter cannot: nobody here wrote that.
 	Beyond []string
+}
+
+// Offloaded reports whether hardware has the filter: the flag, and at least one
+// device where the kernel counts them.
+func (s Status) Offloaded() bool { return s.InHW && (!s.CountTold || s.InHWCount > 0) }
+
+// Hardware reports whether hardware forwards by the filter: it has it, and its
+// counters move. A filter of which the kernel tells hardware's packets apart, and
+// that has taken packets in software only, is forwarded by in software, whatever
+// its flag says. Before the first packet the flag is all there is.
+func (s Status) Hardware() bool {
+	return s.Offloaded() && (!s.HWTold || s.Packets == 0 || s.HWPackets > 0)
 }
 
 // Holds reports whether the kernel's filter says what f says and nothing else,

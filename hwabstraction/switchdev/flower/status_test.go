@@ -169,8 +169,8 @@ func TestParseStatus(t *testing.T) {
 		ok   bool
 	}{
 		"in hardware": {dumped(kindFlower, skipSW|inHW, 1), Status{
-			Filter: dropping, Kind: "flower", Protocol: protocolIPv6, InHW: true, InHWCount: 2,
-			Packets: 1<<32 + 10, Bytes: 1000, HWPackets: 6, HWBytes: 600, Idle: 2500 * time.Millisecond,
+			Filter: dropping, Kind: "flower", Protocol: protocolIPv6, InHW: true, InHWCount: 2, CountTold: true,
+			Packets: 1<<32 + 10, Bytes: 1000, HWPackets: 6, HWBytes: 600, HWTold: true, Idle: 2500 * time.Millisecond,
 		}, true},
 		"a program":   {dumped("bpf", 0, 1), Status{Filter: place, Kind: "bpf", Name: "dpmip", Protocol: protocolIPv6}, true},
 		"of another":  {dumped("matchall", 0, 1), Status{Filter: place, Kind: "matchall", Protocol: protocolIPv6}, true},
@@ -187,6 +187,32 @@ func TestParseStatus(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestHardware: hardware has a filter, and forwards by it, where flag, count and
+// counters agree, as far as the kernel tells them.
+func TestHardware(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status              Status
+		offloaded, hardware bool
+	}{
+		"nothing told":                       {Status{}, false, false},
+		"the flag alone":                     {Status{InHW: true}, true, true},
+		"no device":                          {Status{InHW: true, CountTold: true}, false, false},
+		"two devices":                        {Status{InHW: true, CountTold: true, InHWCount: 2}, true, true},
+		"devices, and no flag":               {Status{CountTold: true, InHWCount: 2}, false, false},
+		"no packet yet":                      {Status{InHW: true, HWTold: true}, true, true},
+		"software counts alone":              {Status{InHW: true, HWTold: true, Packets: 3}, true, false},
+		"software counts alone, two devices": {Status{InHW: true, CountTold: true, InHWCount: 2, HWTold: true, Packets: 3}, true, false},
+		"not told who counts":                {Status{InHW: true, Packets: 3}, true, true},
+		"some by hardware":                   {Status{InHW: true, HWTold: true, Packets: 3, HWPackets: 1}, true, true},
+		"hardware counts, and no flag":       {Status{HWTold: true, Packets: 3, HWPackets: 3}, false, false},
+	} {
+		if got := [2]bool{c.status.Offloaded(), c.status.Hardware()}; got != [2]bool{c.offloaded, c.hardware} {
+			t.Errorf("%s: offloaded and in hardware: %v, want %v, %v", name, got, c.offloaded, c.hardware)
+		}
 	}
 }
 
