@@ -47,8 +47,8 @@ type Config struct {
 	Kernel Kernel
 	// Eswitch tells why the e-switch behind the uplinks takes no filters, and what
 	// to do about it; "" = it does. An error means that it cannot be told. It is
-	// asked whenever the kernel has changed, and at every audit, maybe
-	// concurrently; nil = there is no e-switch to ask about.
+	// asked whenever the kernel has changed, and at every audit, by one goroutine
+	// that switches nothing, so that it may block; nil = there is no e-switch.
 	Eswitch func() (lost string, err error)
 	// SkipHW keeps every filter in the kernel: for ports without an e-switch.
 	SkipHW bool

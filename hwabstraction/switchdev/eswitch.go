@@ -2,6 +2,16 @@ package switchdev
 
 import "time"
 
+// askEswitch asks for the e-switch's mode. It takes as long as a change of the
+// mode does: mu must not be held.
+func (d *Device) askEswitch() (lost string, untold bool) {
+	if d.cfg.Eswitch == nil {
+		return "", false
+	}
+	lost, err := d.cfg.Eswitch()
+	return lost, err != nil
+}
+
 // noteEswitch takes what a look has found of the e-switch: what could not be
 // told stays as it was. Caller holds mu.
 func (d *Device) noteEswitch(s *scene) {

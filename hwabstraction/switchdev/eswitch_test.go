@@ -99,6 +99,33 @@ func TestEswitchStuckFilter(t *testing.T) {
 	})
 }
 
+// TestEswitchBusy: while the kernel changes the mode it answers nobody who asks for
+// it; switches do not wait for that, also when a port has gone.
+func TestEswitchBusy(t *testing.T) {
+	t.Parallel()
+	run(t, false, func(b *bench) {
+		here, away := stamp(1, 1), stamp(1, 2)
+		b.put(delivery(old6, old6, here), redirection(old6, there6, away, 0))
+		b.do(b.dev.Activate(here))
+		b.rest()
+		done := make(chan struct{})
+		b.kernel.set(func(k *fakeKernel) { k.busy = done })
+		b.pass(lookEvery)
+		b.vanish(1)
+		b.do(b.dev.Arm(away)) // finds that the port is gone
+		close(done)
+		b.rest()
+		if g, err := b.dev.Group(away); err != nil || !g.Armed {
+			t.Errorf("%+v, %v: want it armed", g, err)
+		}
+		r, err := b.dev.Tiers(t.Context())
+		b.do(err)
+		if r.Events["port_gone"] == 0 {
+			t.Error("the port that vanished was not noticed")
+		}
+	})
+}
+
 // fast checks how a rule fares, and how often the e-switch was lost.
 func (b *bench) fast(id hwabstraction.RuleID, rung string, at hwabstraction.Placement, lost uint64) {
 	b.Helper()

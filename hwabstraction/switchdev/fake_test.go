@@ -192,9 +192,10 @@ type fakeKernel struct {
 	hops    map[netip.Addr]ways.Hop
 	exits   map[bool]ways.Exit
 	changed chan struct{}
-	lost    string // of the e-switch
-	untold  error  // why that cannot be told
-	asked   func() // called once when the exit is asked for; nil: nothing
+	lost    string        // of the e-switch
+	untold  error         // why that cannot be told
+	busy    chan struct{} // closed when that is answered again; nil: at once
+	asked   func()        // called once when the exit is asked for; nil: nothing
 }
 
 func (k *fakeKernel) Port(name string) (ways.Port, error) {
@@ -235,6 +236,12 @@ func (k *fakeKernel) Exit(ipv4 bool) (ways.Exit, error) {
 }
 
 func (k *fakeKernel) Eswitch() (string, error) {
+	k.mu.Lock()
+	busy := k.busy
+	k.mu.Unlock()
+	if busy != nil {
+		<-busy
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.lost, k.untold

@@ -176,12 +176,7 @@ func (d *Device) next(audit time.Time) time.Time {
 // look reads the scene from the kernel, for these VM ports and redirect targets.
 // It needs no lock.
 func (d *Device) look(ports []string, targets []netip.Addr) scene {
-	s := scene{ports: map[string]ways.Port{}, hops: map[netip.Addr]ways.Hop{}, exits: map[bool]ways.Exit{}}
-	if d.cfg.Eswitch != nil {
-		var err error
-		s.lost, err = d.cfg.Eswitch()
-		s.untold = err != nil
-	}
+	s := scene{ports: map[string]ways.Port{}, hops: map[netip.Addr]ways.Hop{}, exits: map[bool]ways.Exit{}, untold: true}
 	for _, name := range d.cfg.Fabric {
 		if p, err := d.cfg.Kernel.Port(name); err == nil {
 			s.uplinks = append(s.uplinks, p)
@@ -265,6 +260,7 @@ func (d *Device) lookAgain() bool {
 		began := d.seen
 		d.mu.Unlock()
 		s := d.look(ports, targets)
+		s.lost, s.untold = d.askEswitch()
 		d.mu.Lock()
 		newest := began == d.seen
 		if newest {
