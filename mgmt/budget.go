@@ -73,9 +73,9 @@ func (c *Core) limited(e RouterLimit) {
 	if c.inv.Routers[e.Router] == nil || e.Limit <= 0 {
 		return
 	}
+	delete(c.guessed, e.Router) // also one that was right: nothing is to be tried there
 	if was, known := c.limits[e.Router]; !known || was != e.Limit {
 		c.limits[e.Router] = e.Limit
-		delete(c.guessed, e.Router)
 		c.lookForRoom()
 	}
 }
