@@ -17,6 +17,7 @@ import (
 const (
 	FaultBorderDead  = "border-dead" // the border router by which the traffic enters dies while the VM is away
 	FaultIGPFrozen   = "igp-frozen"  // the spines' OSPF stands still during each move
+	FaultIGPOrder    = "igp-order"   // every router's IGP stands still at the activation, and goes on router by router in an order of chance
 	FaultRestart     = "frr-restart" // an observer's FRR is away during each move, and a spine's for a moment while the VM is away
 	FaultSessions    = "bgp-reset"   // BGP sessions are reset at either end while the VM is away
 	FaultUnannounced = "unannounced" // the destination's ToR tells its IGP of no host route, until the first move has been stopped
@@ -34,6 +35,7 @@ var faults = []fault{
 	{FaultBorderDead, (*run).borderDies, nil},
 	{FaultLinkCut, (*run).cutBetween, cutSteps},
 	{FaultIGPFrozen, nil, frozenSteps},
+	{FaultIGPOrder, nil, shuffledSteps},
 	{FaultUnannounced, (*run).redistributionBroken, nil},
 	{FaultRestart, (*run).restartedAtRest, routersRestarted},
 	{FaultSessions, (*run).sessionsReset, nil},

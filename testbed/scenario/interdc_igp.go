@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,13 +49,7 @@ func (r *run) thaw(ctx context.Context, m *move) error {
 }
 
 func (f *fabric) eachSpine(do func(*frr.Router, frr.Daemon) error) error {
-	var errs []error
-	for _, spine := range []string{topology.Spine1, topology.Spine2} {
-		for _, d := range f.in.daemons {
-			errs = append(errs, do(f.frr[spine], d))
-		}
-	}
-	return errors.Join(errs...)
+	return f.igp([]string{topology.Spine1, topology.Spine2}, do)
 }
 
 // expired notes packets whose hop limit ran out in a move: those of a loop.
@@ -155,7 +148,7 @@ func (r *run) judgeLoops(l *loops) {
 	}
 	r.circles = &result.Loops{Datagrams: l.hit, Most: l.most}
 	fmt.Fprintf(r.o.Out, "%d datagrams went in a circle, at most %d times over one link\n", l.hit, l.most)
-	if l.hit > 0 && (r.o.Fault == "" || r.o.Fault == FaultIGPFrozen) {
+	if l.hit > 0 && (r.o.Fault == "" || r.o.Fault == FaultIGPFrozen || r.o.Fault == FaultIGPOrder) {
 		r.problem("%d datagrams went in a circle, one of them %d times over the same link", l.hit, l.most)
 	}
 }

@@ -29,6 +29,7 @@ const (
 	portFromVM = 7400 // connections that the VM opens
 	portIdle   = 7500 // connections that are used only after a move
 	portNAT    = 7600 // connections through a NAT box
+	portClaim  = 7700 // while another hypervisor claims the mover; one a family
 	portNew    = 8000 // new connections: the first of portsNew
 	portsNew   = 10000
 )

@@ -27,6 +27,10 @@ var cells = []cell{
 	{"routed, IGP frozen", false, func(o *scenario.Options) {
 		o.Redirect, o.Fault, o.PPS = mobility.RedirectRouted, scenario.FaultIGPFrozen, 2500 // each way and family: 5000 to the VM
 	}},
+	{"routed, IGP router by router", false, igpOrder(1)},
+	{"routed, IGP router by router, another order", true, igpOrder(2)},
+	{"routed, IGP router by router, a third order", true, igpOrder(3)},
+	{"routed, IGP router by router, a fourth order", true, igpOrder(4)},
 	{"routed, BGP sessions reset", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultSessions }},
 	{"routed, FRR restarted", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultRestart }},
 	{"routed, border dies", false, func(o *scenario.Options) { o.Redirect, o.Fault = mobility.RedirectRouted, scenario.FaultBorderDead }},
@@ -36,6 +40,14 @@ var cells = []cell{
 	{"routed, 100 moves at 5000 packets a second", true, func(o *scenario.Options) {
 		o.Redirect, o.Moves, o.PPS, o.TCP, o.Capture, o.Family = mobility.RedirectRouted, 100, 5000, 16, false, "6"
 	}},
+}
+
+// igpOrder is a routed move away and one home, whose updates the routers take in
+// orders that the seed decides, at 5000 packets a second to the VM.
+func igpOrder(seed uint64) func(*scenario.Options) {
+	return func(o *scenario.Options) {
+		o.Redirect, o.Fault, o.Seed, o.PPS = mobility.RedirectRouted, scenario.FaultIGPOrder, seed, 2500
+	}
 }
 
 // TestBetweenTwoSites brings the data centres up once and runs every cell.
@@ -57,6 +69,17 @@ func TestBetweenTwoSites(t *testing.T) {
 		o := scenario.Defaults()
 		o.Out = log{t}
 		problems, err := scenario.BehindNATIn(ctx, sites, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			t.Error(p)
+		}
+	})
+	t.Run("claimed by the other site", func(t *testing.T) {
+		o := scenario.Defaults()
+		o.Out = log{t}
+		problems, err := scenario.ClaimedIn(ctx, sites, o)
 		if err != nil {
 			t.Fatal(err)
 		}
