@@ -21,4 +21,7 @@ type Tiers struct {
 type Share struct {
 	Owner      [16]byte
 	Fast, Slow uint64
+	// Hardware are those of Fast that hardware has counted, as far as its driver
+	// tells; filters in the kernel have taken the rest.
+	Hardware uint64
 }

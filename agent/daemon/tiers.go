@@ -20,23 +20,24 @@ func WatchTiers(reg *prometheus.Registry, d hwabstraction.Device, l *Loop) {
 	if t, ok := d.(hwabstraction.Tiered); ok {
 		reg.MustRegister(&tiers{
 			device: t, loop: l,
-			filters: prometheus.NewDesc("dpmip_agent_offload_filters", "Filters that take packets, by where they are.", []string{"where"}, nil),
-			rungs:   prometheus.NewDesc("dpmip_agent_offload_units", "VMs and VM ports, by how much of them is fast.", []string{"rung"}, nil),
-			events:  prometheus.NewDesc("dpmip_agent_offload_events_total", "What happened to filters since the agent's start, by event.", []string{"event"}, nil),
-			packets: prometheus.NewDesc("dpmip_agent_vm_packets_total", "Packets of a VM's present rules, by path.", []string{"vm", "path"}, nil),
+			filters:  prometheus.NewDesc("dpmip_agent_offload_filters", "Filters that take packets, by where they are.", []string{"where"}, nil),
+			rungs:    prometheus.NewDesc("dpmip_agent_offload_units", "VMs and VM ports, by how much of them is fast.", []string{"rung"}, nil),
+			events:   prometheus.NewDesc("dpmip_agent_offload_events_total", "What happened to filters since the agent's start, by event.", []string{"event"}, nil),
+			packets:  prometheus.NewDesc("dpmip_agent_vm_packets_total", "Packets of a VM's present rules, by path.", []string{"vm", "path"}, nil),
+			hardware: prometheus.NewDesc("dpmip_agent_vm_hardware_packets_total", "Packets of a VM's present rules on the fast path that hardware has counted.", []string{"vm"}, nil),
 		})
 	}
 }
 
 // tiers collects them.
 type tiers struct {
-	device                          hwabstraction.Tiered
-	loop                            *Loop
-	filters, rungs, events, packets *prometheus.Desc
+	device                                    hwabstraction.Tiered
+	loop                                      *Loop
+	filters, rungs, events, packets, hardware *prometheus.Desc
 }
 
 func (t *tiers) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{t.filters, t.rungs, t.events, t.packets} {
+	for _, d := range []*prometheus.Desc{t.filters, t.rungs, t.events, t.packets, t.hardware} {
 		ch <- d
 	}
 }
@@ -66,6 +67,7 @@ func (t *tiers) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(t.packets, prometheus.CounterValue, float64(s.Fast), name, "fast")
 		ch <- prometheus.MustNewConstMetric(t.packets, prometheus.CounterValue, float64(s.Slow), name, "slow")
+		ch <- prometheus.MustNewConstMetric(t.hardware, prometheus.CounterValue, float64(s.Hardware), name)
 	}
 }
 

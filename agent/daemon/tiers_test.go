@@ -29,18 +29,20 @@ func TestTiers(t *testing.T) {
 	r.attach(vm1, old6)
 	d := &tiered{Device: dev, now: hwabstraction.Tiers{
 		Filters: map[string]int{"hardware": 3}, Rungs: map[string]int{"kernel, conntrack": 2}, Events: map[string]uint64{"healed": 5},
-		VMs: []hwabstraction.Share{{Owner: offload.Owner(vm1), Fast: 100, Slow: 7}, {Owner: [16]byte{0xab}, Fast: 1}},
+		VMs: []hwabstraction.Share{{Owner: offload.Owner(vm1), Fast: 100, Slow: 7, Hardware: 90}, {Owner: [16]byte{0xab}, Fast: 1}},
 	}}
 	reg := prometheus.NewRegistry()
 	WatchTiers(reg, d, r.loop)
 	want := map[string]float64{
-		"dpmip_agent_offload_filters hardware":                               3,
-		"dpmip_agent_offload_units kernel, conntrack":                        2,
-		"dpmip_agent_offload_events_total healed":                            5,
-		"dpmip_agent_vm_packets_total fast " + vm1.String():                  100,
-		"dpmip_agent_vm_packets_total slow " + vm1.String():                  7,
-		"dpmip_agent_vm_packets_total fast ab000000000000000000000000000000": 1,
-		"dpmip_agent_vm_packets_total slow ab000000000000000000000000000000": 0,
+		"dpmip_agent_offload_filters hardware":                                   3,
+		"dpmip_agent_offload_units kernel, conntrack":                            2,
+		"dpmip_agent_offload_events_total healed":                                5,
+		"dpmip_agent_vm_packets_total fast " + vm1.String():                      100,
+		"dpmip_agent_vm_packets_total slow " + vm1.String():                      7,
+		"dpmip_agent_vm_hardware_packets_total " + vm1.String():                  90,
+		"dpmip_agent_vm_hardware_packets_total ab000000000000000000000000000000": 0,
+		"dpmip_agent_vm_packets_total fast ab000000000000000000000000000000":     1,
+		"dpmip_agent_vm_packets_total slow ab000000000000000000000000000000":     0,
 	}
 	if diff := cmp.Diff(want, gathered(t, reg)); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

@@ -35,7 +35,7 @@ type Device struct {
 	asked   map[netip.Addr]bool // targets whose hop is in the scene, or unclear
 	quiet   map[hwabstraction.Stamp]time.Time
 	carried map[hwabstraction.RuleID]hwabstraction.Counter // of filters that are gone
-	taken   map[owner]uint64                               // packets that they took, by VM
+	taken   map[owner]passed                               // packets that they took, by VM
 	dirty   map[unitKey]bool
 	polls   map[unitKey]time.Time
 	ready   map[int32]bool // ports with a clsact qdisc
@@ -71,7 +71,7 @@ func Open(slow hwabstraction.Device, cfg Config) (*Device, error) {
 		cfg: cfg, slow: slow, ladder: ladder(cfg.SkipHW),
 		model: newModel(), ledger: newLedger(), units: map[unitKey]*unit{}, chains: map[uint32]owner{},
 		asked: map[netip.Addr]bool{}, quiet: map[hwabstraction.Stamp]time.Time{},
-		carried: map[hwabstraction.RuleID]hwabstraction.Counter{}, taken: map[owner]uint64{}, dirty: map[unitKey]bool{},
+		carried: map[hwabstraction.RuleID]hwabstraction.Counter{}, taken: map[owner]passed{}, dirty: map[unitKey]bool{},
 		polls: map[unitKey]time.Time{}, ready: map[int32]bool{}, rested: make(chan struct{}),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}

@@ -25,12 +25,12 @@ func TestCountersCarry(t *testing.T) {
 		b.table.change(func(filters map[place]flower.Status) {
 			for at, s := range filters {
 				if at.priority == rulePriority+1 {
-					s.Packets, s.Bytes = 3, 300
+					s.Packets, s.Bytes, s.HWPackets = 3, 300, 2
 					filters[at] = s
 				}
 			}
 		})
-		want := hwabstraction.Counter{Packets: 4, Bytes: 28 + 300 + 3*14}
+		want := hwabstraction.Counter{Packets: 4, Bytes: 28 + 300 + 1*14}
 		check := func(when string) {
 			t.Helper()
 			got, err := b.dev.Counters(t.Context(), []hwabstraction.RuleID{id})
@@ -45,7 +45,7 @@ func TestCountersCarry(t *testing.T) {
 		check("without it")
 		r, err := b.dev.Tiers(t.Context())
 		b.do(err)
-		if diff := cmp.Diff([]hwabstraction.Share{{Owner: here.Owner, Fast: 3, Slow: 1}}, r.VMs); diff != "" {
+		if diff := cmp.Diff([]hwabstraction.Share{{Owner: here.Owner, Fast: 3, Slow: 1, Hardware: 2}}, r.VMs); diff != "" {
 			t.Errorf("shares (-want +got):\n%s", diff)
 		}
 		b.dev.Apply(t.Context(), []hwabstraction.Change{hwabstraction.Remove(id, here), hwabstraction.Put(delivery(old4, old4, here))})

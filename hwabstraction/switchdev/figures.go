@@ -20,6 +20,9 @@ type figures struct {
 	EswitchLost uint64 // times that the e-switch left switchdev mode
 }
 
+// passed are packets that filters have taken, and those of them that hardware has.
+type passed struct{ fast, hardware uint64 }
+
 // events are the figures by their names in metrics.
 func (f figures) events() map[string]uint64 {
 	return map[string]uint64{
@@ -39,6 +42,7 @@ func (d *Device) Tiers(ctx context.Context) (hwabstraction.Tiers, error) {
 		r.Filters[where]++
 		if o, ok := owners[w.count[0]]; ok {
 			shares[o].Fast += s.Packets
+			shares[o].Hardware += s.HWPackets
 		}
 	})
 	if err != nil {
@@ -71,7 +75,7 @@ func (d *Device) tiers() (hwabstraction.Tiers, map[hwabstraction.RuleID]owner, m
 			o := owner(rule.Stamped().Owner)
 			owners[id] = o
 			if shares[o] == nil {
-				shares[o] = &hwabstraction.Share{Owner: o, Fast: d.taken[o]}
+				shares[o] = &hwabstraction.Share{Owner: o, Fast: d.taken[o].fast, Hardware: d.taken[o].hardware}
 			}
 		}
 	}

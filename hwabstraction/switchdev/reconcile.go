@@ -280,7 +280,9 @@ func (d *Device) carry(ctx context.Context, u *unit, changes []change) {
 			continue
 		}
 		if first := d.model.rules[old.count[0]]; first != nil {
-			d.taken[first.Stamped().Owner] += s.Packets
+			o := owner(first.Stamped().Owner)
+			was := d.taken[o]
+			d.taken[o] = passed{was.fast + s.Packets, was.hardware + s.HWPackets}
 		}
 		for _, id := range old.count {
 			if d.model.rules[id] != nil {
