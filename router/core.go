@@ -299,10 +299,12 @@ func (c *Core) programmed(now time.Time, e Programmed) []Effect {
 	delete(c.jobs, e.ID)
 	var p Persist
 	reply := registration.Reply{Status: mobility.StatusAccepted, Lifetime: j.request.Lifetime, Epoch: j.request.Epoch, Pairs: j.request.Pairs}
+	var out []Effect
 	for i, ch := range j.changes {
 		err := e.Errs[i]
-		if err != nil {
+		if err != nil && reply.Status == mobility.StatusAccepted { // the first says why
 			reply.Status = mobility.StatusForwardingFailed
+			out = append(out, Refused{VM: j.request.VM, Status: reply.Status, Reason: err.Error()})
 		}
 		switch {
 		case j.withdraw && err == nil:
@@ -315,7 +317,7 @@ func (c *Core) programmed(now time.Time, e Programmed) []Effect {
 	if reply.Status != mobility.StatusAccepted {
 		reply.Lifetime = 0
 	}
-	return append([]Effect{p}, c.answer(now, j.handle, reply)...)
+	return append(append(out, p), c.answer(now, j.handle, reply)...)
 }
 
 func (c *Core) hold(now time.Time, j *job, ch Change, err error) *Route {

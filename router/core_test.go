@@ -32,6 +32,7 @@ type rig struct {
 	fail    map[netip.Addr]error
 	kernel  map[netip.Addr]netip.Addr
 	saved   map[netip.Addr]Route
+	refused []Refused
 	replies map[registration.Token]registration.Reply
 	token   registration.Token
 	held    []Program // programs that wait, when hold is set
@@ -101,6 +102,8 @@ func (r *rig) carryOut(effects []Effect) {
 			for _, a := range e.Forget {
 				delete(r.saved, a)
 			}
+		case Refused:
+			r.refused = append(r.refused, e)
 		}
 	}
 }
@@ -225,6 +228,9 @@ func TestKernelFailureIsAnsweredAndRepaired(t *testing.T) {
 	r := newRig(t, 0)
 	r.fail[old6] = errors.New("no buffer space")
 	r.want("failing", r.request(routes(2, locB, 100, old6)), mobility.StatusForwardingFailed)
+	if n := len(r.refused); n != 1 || r.refused[0].Status != mobility.StatusForwardingFailed || r.refused[0].Reason != "no buffer space" {
+		t.Errorf("told of the refusal: %v", r.refused)
+	}
 	delete(r.fail, old6)
 	r.want("asked again", r.request(routes(2, locB, 100, old6)), mobility.StatusAccepted)
 	if r.kernel[old6] != locB || r.core.Routes()[0].Err != "" {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,6 +40,13 @@ type entry struct {
 	locator netip.Addr
 	hop     nextHop
 	failed  bool
+	again   time.Time // a switch has refused it: not to be offered before
+}
+
+// held is a route of ours as the kernel has it.
+type held struct {
+	nextHop
+	refused bool // by the switch that follows the kernel's table
 }
 
 // Open opens the table of the calling thread's network namespace. Routes of an
@@ -85,8 +93,8 @@ func (f *FIB) Close() error {
 }
 
 // Apply makes the changes true and returns an error for each, nil where the
-// kernel acknowledged. A change that fails is remembered and tried again by
-// Refresh.
+// kernel acknowledged, and the switch where one follows it (else ErrNotOffloaded).
+// A change that fails is remembered and tried again by Refresh.
 func (f *FIB) Apply(chs []router.Change) []error {
 	errs := make([]error, len(chs))
 	var batch []rtnl.Change
@@ -106,9 +114,13 @@ func (f *FIB) Apply(chs []router.Change) []error {
 		}
 		batch, index = append(batch, f.message(c.Address, r.hop, false)), append(index, i)
 	}
+	var offered []int // to a switch
 	for k, err := range f.conn.Apply(batch) {
 		i := index[k]
 		if err == nil {
+			if chs[i].Locator.IsValid() && hops[chs[i].Locator].followed {
+				offered = append(offered, i)
+			}
 			continue
 		}
 		errs[i] = err
@@ -116,6 +128,9 @@ func (f *FIB) Apply(chs []router.Change) []error {
 			e.failed = true
 			f.want[chs[i].Address] = e
 		}
+	}
+	if len(offered) > 0 {
+		f.withdrawRefused(chs, offered, errs)
 	}
 	f.removeStrays(chs, errs)
 	return errs
@@ -164,14 +179,16 @@ func (f *FIB) Leftovers() ([]netip.Addr, error) {
 }
 
 type hopResult struct {
-	hop nextHop
-	err error
+	hop      nextHop
+	err      error
+	followed bool // a switch follows the kernel's table there
 }
 
 func (f *FIB) resolveOnce(memo map[netip.Addr]hopResult, locator netip.Addr) hopResult {
 	r, ok := memo[locator]
 	if !ok {
 		r.hop, r.err = f.resolve(locator)
+		r.followed = r.err == nil && f.followed(locator)
 		memo[locator] = r
 	}
 	return r
@@ -209,9 +226,10 @@ func (f *FIB) Refresh() ([]router.Moved, error) {
 	}
 	var chs []router.Change
 	hops := map[netip.Addr]hopResult{}
+	now := time.Now()
 	for a, e := range f.want {
 		r := f.resolveOnce(hops, e.locator)
-		if r.err == nil && !e.failed && have[place{a, f.metrics.Of(a)}] == r.hop {
+		if r.err == nil && !e.failed && have[place{a, f.metrics.Of(a)}] == (held{nextHop: r.hop}) || now.Before(e.again) {
 			continue
 		}
 		if r.err != nil && e.failed {
@@ -233,8 +251,8 @@ type place struct {
 }
 
 // installed reads our routes, of whatever metric, back from the kernel.
-func installed(h *netlink.Handle) (map[place]nextHop, error) {
-	out := map[place]nextHop{}
+func installed(h *netlink.Handle) (map[place]held, error) {
+	out := map[place]held{}
 	for _, fam := range []int{unix.AF_INET6, unix.AF_INET} {
 		rs, err := h.RouteListFiltered(fam, &netlink.Route{Protocol: rtnl.Protocol}, netlink.RT_FILTER_PROTOCOL)
 		if err != nil {
@@ -249,7 +267,7 @@ func installed(h *netlink.Handle) (map[place]nextHop, error) {
 				continue
 			}
 			via, _ := netip.AddrFromSlice(r.Gw)
-			out[place{a.Unmap(), uint32(r.Priority)}] = nextHop{via: via.Unmap(), dev: r.LinkIndex}
+			out[place{a.Unmap(), uint32(r.Priority)}] = held{nextHop: nextHop{via: via.Unmap(), dev: r.LinkIndex}, refused: r.Flags&unix.RTM_F_OFFLOAD_FAILED != 0}
 		}
 	}
 	return out, nil

@@ -1,12 +1,19 @@
 package faults
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
+	"connectrpc.com/connect"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	v1 "github.com/dpmip/dpmip/api/dpmip/v1"
+	"github.com/dpmip/dpmip/internal/rtnl"
 	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/router/fib"
 	"github.com/dpmip/dpmip/testbed/netdevsim"
 	"github.com/dpmip/dpmip/testbed/scenario"
 	"github.com/dpmip/dpmip/testbed/topology"
@@ -78,20 +85,89 @@ func TestFIBRefusesOffload(t *testing.T) {
 		f := w.talk()
 		w.plan().prepare().finish()
 		f.whole()
-		if n := refusedRoutes(w, topology.HVB); n == 0 {
+		if n := refusedRoutes(w, topology.HVB, 0); n == 0 {
 			t.Error("no route is marked as refused: the switch was not asked")
+		}
+		for _, r := range w.rules(topology.HVB) {
+			if strings.Contains(r, " by hardware") {
+				t.Errorf("told as placed where it is not: %s", r)
+			}
 		}
 	})
 }
 
-// refusedRoutes counts the routes of a node that its switch has refused.
-func refusedRoutes(w *world, node string) (n int) {
+// TestRouterFIBRefusesOffload: the switch of the destination's router takes none
+// of a routed move's host routes. The router answers 143 and has none in its
+// kernel, the move stays translated, and when the switch takes routes again the
+// same move becomes routed. Nothing is lost.
+func TestRouterFIBRefusesOffload(t *testing.T) {
+	needsSwitch(t)
+	alone(t, scenario.Settings{}, nil, func(w *world) {
+		d := simulated(w, topology.ToRB, 30)
+		w.must(d.FailOffload(true))
+		f := w.talk()
+		m := w.routed().prepare()
+		m.release()
+		m.carry()
+		m.activate(slower(10 * time.Second))
+		m.committed()
+		notRouted(w, m, topology.ToRB)
+		f.more("the switch refuses the routes")
+		before := w.hits(m.from, "redirect")
+		f.more("the switch refuses the routes")
+		if now := w.hits(m.from, "redirect"); now <= before {
+			t.Errorf("the redirect at %s does not count (%d, then %d packets) although no router has a route", m.from, before, now)
+		}
+		w.must(d.FailOffload(false))
+		m.confirmed()
+		w.routesTo(m.to)
+		w.bypassed(f, m.from)
+		if n := refusedRoutes(w, topology.ToRB, rtnl.Protocol); n != 0 {
+			t.Errorf("%d host routes are still marked as refused", n)
+		}
+		f.whole()
+	})
+}
+
+// notRouted waits until a router's refusal shows everywhere that it should.
+func notRouted(w *world, m *move, router string) {
+	w.t.Helper()
+	w.eventually("143 from "+router, func() string {
+		if w.metrics(router)[`dpmip_router_refused_total{status="143"}`] == 0 {
+			return "it has counted no refusal"
+		}
+		b := w.binding(m.id)
+		for _, r := range b.Routes {
+			if r.Confirmed {
+				return r.Router + " has confirmed"
+			}
+			if r.Router == router && strings.Contains(r.Error, "143") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("the management node has of its routers %v", b.Routes)
+	})
+	res, err := w.router(router).ListRoutes(w.ctx, connect.NewRequest(&v1.ListRoutesRequest{}))
+	w.must(err)
+	if len(res.Msg.Routes) != len(families) {
+		w.t.Errorf("%s knows of %d routes, want %d", router, len(res.Msg.Routes), len(families))
+	}
+	for _, r := range res.Msg.Routes {
+		if r.Installed || !strings.Contains(r.Error, fib.ErrNotOffloaded.Error()) {
+			w.t.Errorf("%s at %s: installed %v, error %q", r.Address, router, r.Installed, r.Error)
+		}
+	}
+}
+
+// refusedRoutes counts the routes of a node, of an rtm_protocol (0: any), that its
+// switch has refused.
+func refusedRoutes(w *world, node string, protocol int) (n int) {
 	w.t.Helper()
 	for _, family := range []int{netlink.FAMILY_V6, netlink.FAMILY_V4} {
 		all, err := w.dc.Lab.Node(node).NS.Netlink().RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		w.must(err)
 		for _, r := range all {
-			if r.Flags&unix.RTM_F_OFFLOAD_FAILED != 0 {
+			if r.Flags&unix.RTM_F_OFFLOAD_FAILED != 0 && (protocol == 0 || int(r.Protocol) == protocol) {
 				n++
 			}
 		}

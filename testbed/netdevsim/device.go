@@ -40,18 +40,21 @@ func Present() bool {
 	return err == nil
 }
 
-// Device is a simulated switch without ports. Its tables hold the routes of all
-// links of its namespace, those of the kernel itself among them.
+// Device is a simulated switch. Its tables hold the routes of all links of its
+// namespace, those of the kernel itself among them.
 type Device struct {
 	ns   *netns.NS
 	name string
 }
 
-// New makes device number id in a namespace. Close removes it; it goes with the
-// namespace too.
-func New(ns *netns.NS, id int) (*Device, error) {
+// New makes device number id, without ports, in a namespace. Close removes it; it
+// goes with the namespace too.
+func New(ns *netns.NS, id int) (*Device, error) { return NewPorts(ns, id, 0) }
+
+// NewPorts is New for a device with physical ports, which are the namespace's.
+func NewPorts(ns *netns.NS, id, ports int) (*Device, error) {
 	err := ns.Do(func() error {
-		return os.WriteFile(bus+"/new_device", fmt.Appendf(nil, "%d 0", id), 0o200)
+		return os.WriteFile(bus+"/new_device", fmt.Appendf(nil, "%d %d", id, ports), 0o200)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("netdevsim: device %d: %w", id, err)
@@ -69,6 +72,26 @@ func (d *Device) Close() error {
 		return fmt.Errorf("netdevsim: %s: %w", d.name, err)
 	}
 	return nil
+}
+
+// Name is what devlink calls the device.
+func (d *Device) Name() string { return d.name }
+
+// Functions gives the device virtual functions, none before, and puts its
+// e-switch into the mode switchdev: each gets a representor.
+func (d *Device) Functions(n int) error {
+	err := os.WriteFile(filepath.Join(bus, "devices", d.name, "sriov_numvfs"), fmt.Append(nil, n), 0o200)
+	if err != nil {
+		return fmt.Errorf("netdevsim: %s: %w", d.name, err)
+	}
+	return d.do("switchdev", func(uint16) error {
+		h, err := netlink.NewHandle(unix.NETLINK_GENERIC)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		return h.DevLinkSetEswitchMode(&netlink.DevlinkDevice{BusName: "netdevsim", DeviceName: d.name}, "switchdev")
+	})
 }
 
 // Limit sets how many entries a table takes. The device is reloaded: it takes

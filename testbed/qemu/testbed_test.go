@@ -98,8 +98,10 @@ var testbedMeasures = []Step{
 
 // netdevsimSteps need the simulated switch.
 var netdevsimSteps = []Step{
+	suite("an e-switch is read", "netdevsim.test", "TestEswitchIsRead"),
 	suite("full FIB", "faults.test", "TestFullFIB", "-bin", Payload+"/bin", "-slow", "8"),
 	suite("refused offload", "faults.test", "TestFIBRefusesOffload", "-bin", Payload+"/bin", "-slow", "8"),
+	suite("refused offload at a router", "faults.test", "TestRouterFIBRefusesOffload", "-bin", Payload+"/bin", "-slow", "8"),
 }
 
 // bootTestbed boots the image with a payload and gives its results, all of
@@ -173,7 +175,7 @@ func TestNetdevsim(t *testing.T) {
 	steps := chosen(t, netdevsimSteps)
 	b := newBench(t, steps, "psample")
 	b.folder("payload/bin", arm64(t, testbedPrograms...))
-	b.folder("payload/tests", crossTests(t, "../faults"))
+	b.folder("payload/tests", crossTests(t, "../faults", "../netdevsim"))
 	carryOut(t, ctx, b, steps)
 }
 
