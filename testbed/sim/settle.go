@@ -53,7 +53,11 @@ func (w *World) settle() {
 	}
 	w.check()
 	w.checkRest()
-	if n := w.net.count[wire.TypeRequest]; n > 30*len(w.guests) && !w.forgot {
+	most := 30 * len(w.guests)
+	if w.schedule.Mute { // an attempt, see untried, is refused again and again until it is given up
+		most *= 2
+	}
+	if n := w.net.count[wire.TypeRequest]; n > most && !w.forgot {
 		w.violate("%d requests in %v, although nothing happens", n, bindingLifetime)
 	}
 	r := w.restless()
