@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -8,6 +9,9 @@ import (
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
 )
+
+// ErrFull is what a FIB wraps that has no room for a route: the answer is 130.
+var ErrFull = errors.New("router: no room")
 
 // Route is one host route that this router holds for a VM's address.
 type Route struct {
@@ -304,6 +308,9 @@ func (c *Core) programmed(now time.Time, e Programmed) []Effect {
 		err := e.Errs[i]
 		if err != nil && reply.Status == mobility.StatusAccepted { // the first says why
 			reply.Status = mobility.StatusForwardingFailed
+			if errors.Is(err, ErrFull) {
+				reply.Status = mobility.StatusResources
+			}
 			out = append(out, Refused{VM: j.request.VM, Status: reply.Status, Reason: err.Error()})
 		}
 		switch {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -231,6 +232,8 @@ func TestKernelFailureIsAnsweredAndRepaired(t *testing.T) {
 	if n := len(r.refused); n != 1 || r.refused[0].Status != mobility.StatusForwardingFailed || r.refused[0].Reason != "no buffer space" {
 		t.Errorf("told of the refusal: %v", r.refused)
 	}
+	r.fail[old6] = fmt.Errorf("fib: %w", ErrFull)
+	r.want("no room", r.request(routes(2, locB, 100, old6)), mobility.StatusResources)
 	delete(r.fail, old6)
 	r.want("asked again", r.request(routes(2, locB, 100, old6)), mobility.StatusAccepted)
 	if r.kernel[old6] != locB || r.core.Routes()[0].Err != "" {

@@ -16,6 +16,10 @@ import (
 // such as FRR see it under "redistribute kernel" (196 and below are taken).
 const Protocol = 201
 
+// ErrFull is wrapped where a table has no room for a route: the kernel's, or that
+// of a switch whose driver follows the kernel's.
+var ErrFull = errors.New("table full")
+
 // batch is how many messages go out in one send: well below the receive
 // buffer's worth of answers when all of them fail.
 const batch = 256
@@ -58,6 +62,7 @@ func Dial() (*Conn, error) {
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1) // without it: no words, and a switch's full table looks like a missing right
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("rtnl: bind: %w", err)
@@ -126,7 +131,7 @@ func readAnswers(b []byte, first, last uint32, changes []Change, errs []error) b
 		typ, seq := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:])
 		if typ == unix.NLMSG_ERROR && size >= unix.SizeofNlMsghdr+4 && seq-first <= last-first {
 			code := int32(binary.NativeEndian.Uint32(b[unix.SizeofNlMsghdr:]))
-			errs[seq-first] = routeError(&changes[seq-first], syscall.Errno(-code))
+			errs[seq-first] = routeError(&changes[seq-first], syscall.Errno(-code), reason(b[:size]))
 			done = done || seq == last
 		}
 		b = b[min(len(b), (size+3)&^3):]
@@ -134,14 +139,51 @@ func readAnswers(b []byte, first, last uint32, changes []Change, errs []error) b
 	return done
 }
 
-func routeError(c *Change, e syscall.Errno) error {
+// routeError is the kernel's answer to a change; why are its words or a driver's.
+func routeError(c *Change, e syscall.Errno, why string) error {
+	verb := "add"
+	if c.Delete {
+		verb = "delete"
+	}
+	var err error = e
+	if why != "" {
+		err = fmt.Errorf("%w: %s", e, why)
+	}
 	switch {
 	case e == 0, c.Delete && (e == unix.ESRCH || e == unix.ENODEV):
 		return nil
-	case c.Delete:
-		return fmt.Errorf("rtnl: delete %s: %w", c.Prefix, e)
+	case full(e, why):
+		return fmt.Errorf("rtnl: %s %s: %w: %w", verb, c.Prefix, ErrFull, err)
 	}
-	return fmt.Errorf("rtnl: add %s: %w", c.Prefix, e)
+	return fmt.Errorf("rtnl: %s %s: %w", verb, c.Prefix, err)
+}
+
+// full reports whether a table had no room: the kernel's, or that of a switch
+// whose driver follows the kernel's routes. A driver that refuses a route in the
+// kernel's notifier says why, and the number that comes out is often EPERM; a
+// missing capability comes without words.
+func full(e syscall.Errno, why string) bool {
+	return e == unix.ENOSPC || e == unix.EPERM && why != ""
+}
+
+// reason is NLMSGERR_ATTR_MSG of a message of kind NLMSG_ERROR, whose request is
+// cut off behind its header (NETLINK_CAP_ACK); "" = none.
+func reason(b []byte) string {
+	const fixed = unix.SizeofNlMsghdr + 4 + unix.SizeofNlMsghdr
+	if len(b) < fixed || binary.NativeEndian.Uint16(b[6:])&unix.NLM_F_ACK_TLVS == 0 {
+		return ""
+	}
+	for b = b[fixed:]; len(b) >= 4; {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < 4 || size > len(b) {
+			return ""
+		}
+		if binary.NativeEndian.Uint16(b[2:]) == unix.NLMSGERR_ATTR_MSG {
+			return unix.ByteSliceToString(b[4:size])
+		}
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return ""
 }
 
 // appendChange appends one RTM_NEWROUTE or RTM_DELROUTE message.

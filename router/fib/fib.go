@@ -94,7 +94,8 @@ func (f *FIB) Close() error {
 
 // Apply makes the changes true and returns an error for each, nil where the
 // kernel acknowledged, and the switch where one follows it (else ErrNotOffloaded).
-// A change that fails is remembered and tried again by Refresh.
+// ErrFull is wrapped where there is no room. A change that fails is remembered
+// and tried again by Refresh.
 func (f *FIB) Apply(chs []router.Change) []error {
 	errs := make([]error, len(chs))
 	var batch []rtnl.Change
@@ -122,6 +123,9 @@ func (f *FIB) Apply(chs []router.Change) []error {
 				offered = append(offered, i)
 			}
 			continue
+		}
+		if errors.Is(err, rtnl.ErrFull) {
+			err = fmt.Errorf("%w: %w", router.ErrFull, err)
 		}
 		errs[i] = err
 		if e, ok := f.want[chs[i].Address]; ok {

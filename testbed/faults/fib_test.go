@@ -98,42 +98,66 @@ func TestFIBRefusesOffload(t *testing.T) {
 
 // TestRouterFIBRefusesOffload: the switch of the destination's router takes none
 // of a routed move's host routes. The router answers 143 and has none in its
-// kernel, the move stays translated, and when the switch takes routes again the
-// same move becomes routed. Nothing is lost.
+// kernel.
 func TestRouterFIBRefusesOffload(t *testing.T) {
 	needsSwitch(t)
 	alone(t, scenario.Settings{}, nil, func(w *world) {
 		d := simulated(w, topology.ToRB, 30)
 		w.must(d.FailOffload(true))
-		f := w.talk()
-		m := w.routed().prepare()
-		m.release()
-		m.carry()
-		m.activate(slower(10 * time.Second))
-		m.committed()
-		notRouted(w, m, topology.ToRB)
-		f.more("the switch refuses the routes")
-		before := w.hits(m.from, "redirect")
-		f.more("the switch refuses the routes")
-		if now := w.hits(m.from, "redirect"); now <= before {
-			t.Errorf("the redirect at %s does not count (%d, then %d packets) although no router has a route", m.from, before, now)
-		}
-		w.must(d.FailOffload(false))
-		m.confirmed()
-		w.routesTo(m.to)
-		w.bypassed(f, m.from)
+		steppedDown(w, mobility.StatusForwardingFailed, func() { w.must(d.FailOffload(false)) })
 		if n := refusedRoutes(w, topology.ToRB, rtnl.Protocol); n != 0 {
 			t.Errorf("%d host routes are still marked as refused", n)
 		}
-		f.whole()
 	})
 }
 
-// notRouted waits until a router's refusal shows everywhere that it should.
-func notRouted(w *world, m *move, router string) {
+// TestRouterFullFIB: the switch of the destination's router has no room for one
+// more IPv6 route. The router answers 130.
+func TestRouterFullFIB(t *testing.T) {
+	needsSwitch(t)
+	alone(t, scenario.Settings{}, nil, func(w *world) {
+		d := simulated(w, topology.ToRB, 40)
+		used, err := d.Used(netdevsim.FIB6)
+		w.must(err)
+		if used == 0 {
+			t.Fatal("the switch has taken no route")
+		}
+		w.must(d.Limit(netdevsim.FIB6, used))
+		steppedDown(w, mobility.StatusResources, func() { w.must(d.Limit(netdevsim.FIB6, plenty)) })
+	})
+}
+
+// steppedDown makes a routed move to a router whose switch refuses with a status:
+// the move stays translated, and when the switch takes routes again the same
+// move becomes routed. Nothing is lost.
+func steppedDown(w *world, status mobility.Status, again func()) {
 	w.t.Helper()
-	w.eventually("143 from "+router, func() string {
-		if w.metrics(router)[`dpmip_router_refused_total{status="143"}`] == 0 {
+	f := w.talk()
+	m := w.routed().prepare()
+	m.release()
+	m.carry()
+	m.activate(slower(10 * time.Second))
+	m.committed()
+	notRouted(w, m, topology.ToRB, status)
+	f.more("the switch refuses the routes")
+	before := w.hits(m.from, "redirect")
+	f.more("the switch refuses the routes")
+	if now := w.hits(m.from, "redirect"); now <= before {
+		w.t.Errorf("the redirect at %s does not count (%d, then %d packets) although no router has a route", m.from, before, now)
+	}
+	again()
+	m.confirmed()
+	w.routesTo(m.to)
+	w.bypassed(f, m.from)
+	f.whole()
+}
+
+// notRouted waits until a router's refusal shows everywhere that it should.
+func notRouted(w *world, m *move, router string, status mobility.Status) {
+	w.t.Helper()
+	code := fmt.Sprint(uint8(status))
+	w.eventually(code+" from "+router, func() string {
+		if w.metrics(router)[`dpmip_router_refused_total{status="`+code+`"}`] == 0 {
 			return "it has counted no refusal"
 		}
 		b := w.binding(m.id)
@@ -141,7 +165,7 @@ func notRouted(w *world, m *move, router string) {
 			if r.Confirmed {
 				return r.Router + " has confirmed"
 			}
-			if r.Router == router && strings.Contains(r.Error, "143") {
+			if r.Router == router && strings.Contains(r.Error, code) {
 				return ""
 			}
 		}
@@ -152,10 +176,17 @@ func notRouted(w *world, m *move, router string) {
 	if len(res.Msg.Routes) != len(families) {
 		w.t.Errorf("%s knows of %d routes, want %d", router, len(res.Msg.Routes), len(families))
 	}
+	why, want, refused := fib.ErrNotOffloaded, len(families), 0
+	if status == mobility.StatusResources { // of one family
+		why, want = rtnl.ErrFull, 1
+	}
 	for _, r := range res.Msg.Routes {
-		if r.Installed || !strings.Contains(r.Error, fib.ErrNotOffloaded.Error()) {
-			w.t.Errorf("%s at %s: installed %v, error %q", r.Address, router, r.Installed, r.Error)
+		if !r.Installed && strings.Contains(r.Error, why.Error()) {
+			refused++
 		}
+	}
+	if refused != want {
+		w.t.Errorf("%d routes of %s are told as refused, want %d: %v", refused, router, want, res.Msg.Routes)
 	}
 }
 

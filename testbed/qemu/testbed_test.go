@@ -101,6 +101,7 @@ var netdevsimSteps = []Step{
 	suite("an e-switch is read", "netdevsim.test", "TestEswitchIsRead"),
 	suite("full FIB", "faults.test", "TestFullFIB", "-bin", Payload+"/bin", "-slow", "8"),
 	suite("refused offload", "faults.test", "TestFIBRefusesOffload", "-bin", Payload+"/bin", "-slow", "8"),
+	suite("full FIB at a router", "faults.test", "TestRouterFullFIB", "-bin", Payload+"/bin", "-slow", "8"),
 	suite("refused offload at a router", "faults.test", "TestRouterFIBRefusesOffload", "-bin", Payload+"/bin", "-slow", "8"),
 }
 
