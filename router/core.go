@@ -110,7 +110,8 @@ func (Tick) event()        {}
 // and Replied, or Program, Persist or Refused.
 type Effect any
 
-// Program asks the FIB for changes; its outcome comes back as Programmed.
+// Program asks the FIB for changes, one Program after another in their order; its
+// outcome comes back as Programmed.
 type Program struct {
 	ID      uint64
 	Changes []Change

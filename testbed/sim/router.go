@@ -18,7 +18,8 @@ type host struct {
 	file     map[netip.Addr]router.Route
 	restarts uint32
 	proofs   prover
-	dark     bool // it reboots: nothing is forwarded
+	busy     time.Time // its kernel is told one thing after another: until then
+	dark     bool      // it reboots: nothing is forwarded
 }
 
 func newHost(w *World, name string, skew time.Duration) *host {
@@ -43,7 +44,7 @@ func (r *host) restart(bool) {
 		r.w.violate("router %s does not start: %v", r.name, err)
 		return
 	}
-	r.core = core
+	r.core, r.busy = core, time.Time{}
 	var routes []router.Route
 	for _, a := range sortedAddrs(r.file) {
 		routes = append(routes, r.file[a])
@@ -111,8 +112,16 @@ func (r *host) do(e router.Effect) {
 			delete(r.file, a)
 		}
 	case router.Program:
-		r.later(r.w.between(20*time.Microsecond, 2*time.Millisecond), func() { r.program(e) })
+		r.later(r.queue(r.w.between(20*time.Microsecond, 2*time.Millisecond)), func() { r.program(e) })
 	}
+}
+
+// queue is when something is done that takes d, after all that is under way.
+func (r *host) queue(d time.Duration) time.Duration {
+	if at := r.w.now.Add(d); at.After(r.busy) {
+		r.busy = at
+	}
+	return r.busy.Sub(r.w.now)
 }
 
 func (r *host) program(e router.Program) {
