@@ -187,14 +187,16 @@ func TestWithoutTheRules(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	o := scenario.Defaults()
-	o.Family, o.Moves, o.Out, o.PPS, o.Redirect, o.Fault = "dual", 2, log{t}, 1000, mobility.RedirectRouted, scenario.FaultIGPFrozen
-	rep, err := scenario.InterDCIn(ctx, sites, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d problems:\n%s", len(rep.Problems), strings.Join(rep.Problems, "\n"))
-	if !slices.ContainsFunc(rep.Problems, func(p string) bool { return strings.Contains(p, "circle") || strings.Contains(p, "lost") }) {
-		t.Error("nothing was lost and nothing went in a circle")
+	for _, fault := range []string{scenario.FaultIGPOrder, scenario.FaultIGPFrozen} {
+		o := scenario.Defaults()
+		o.Family, o.Moves, o.Out, o.PPS, o.Redirect, o.Fault = "dual", 2, log{t}, 1000, mobility.RedirectRouted, fault
+		rep, err := scenario.InterDCIn(ctx, sites, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d problems:\n%s", fault, len(rep.Problems), strings.Join(rep.Problems, "\n"))
+		if !slices.ContainsFunc(rep.Problems, func(p string) bool { return strings.Contains(p, "circle") || strings.Contains(p, "lost") }) {
+			t.Errorf("%s: nothing was lost and nothing went in a circle", fault)
+		}
 	}
 }
