@@ -32,7 +32,6 @@ if [ "${1:-}" = long ]; then
 	step "two data centres, long" go test ./testbed/sites -count 1 -timeout 30m -args -long
 	step "fuzzing, long" sh scripts/fuzz.sh 60s
 	step "firmware and its updates" make --no-print-directory firmware-check
-	step "netdevsim" make --no-print-directory testbed-netdevsim
 	step "release" make --no-print-directory release-check
 else
 	step "build" make --no-print-directory build
@@ -46,6 +45,7 @@ else
 	step "renumber" bin/dpmip-lab run renumber
 	step "sabotage" bin/dpmip-lab sabotage
 	step "arm64 testbed" make --no-print-directory testbed-arm64
+	step "netdevsim" make --no-print-directory testbed-netdevsim
 	step "nothing left over" go run ./internal/guard/leftovers check "$snapshot"
 fi
 echo "$passed passed, $failed failed"
