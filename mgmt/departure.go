@@ -1,11 +1,9 @@
 package mgmt
 
 import (
-	"io"
 	"net/netip"
 	"slices"
 
-	"github.com/dpmip/dpmip/internal/probe"
 	"github.com/dpmip/dpmip/mgmt/inventory"
 	"github.com/dpmip/dpmip/mobility"
 )
@@ -61,7 +59,7 @@ func (c *Core) proveDeparture(b *Binding) {
 			c.endDeparture(b, p, ProofNotAsked, p.From+" is not in the inventory any more")
 		case !b.hasRoute(p.Address):
 			open = true
-			c.askDeparture(b, p)
+			c.askObservers(departureID(b.VM), p, &b.LeaveBy)
 		default:
 			open = true
 		}
@@ -69,29 +67,6 @@ func (c *Core) proveDeparture(b *Binding) {
 	if !open {
 		b.Leaving, b.LeaveBy = nil, noTime
 		c.endQuarantine(b)
-	}
-}
-
-// askDeparture starts a proof unless it is under way.
-func (c *Core) askDeparture(b *Binding, p *Proof) {
-	id := departureID(b.VM)
-	if c.tokenUnder(id, p.key()) != (probe.Token{}) {
-		return
-	}
-	var t probe.Token
-	if _, err := io.ReadFull(c.cfg.Random, t[:]); err != nil {
-		return
-	}
-	if p.Asked.IsZero() {
-		p.State, p.Asked = ProofAsked, c.now
-	}
-	if b.LeaveBy.IsZero() {
-		b.LeaveBy = c.now.Add(c.inv.Policy.Proofs.Deadline)
-	}
-	a := &asked{move: id, key: p.key()}
-	c.noteAsked(t, a)
-	for _, x := range p.tasks(t) {
-		c.give(a, x.To, x.Task)
 	}
 }
 

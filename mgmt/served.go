@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/dpmip/dpmip/internal/probe"
 	"github.com/dpmip/dpmip/mgmt/inventory"
@@ -30,7 +31,7 @@ func (c *Core) proveRoutes(b *Binding) {
 			c.closeProof(m, p, ProofNotAsked, "it is routed no longer")
 		case p.Kind == ProofWithdrawn && b.hasRoute(p.Address), p.Kind != ProofWithdrawn && c.routesOwed(b):
 		default:
-			c.askRoute(b, m, p)
+			c.askObservers(moveID{m.VM, m.Epoch}, p, &m.ProveBy)
 		}
 	}
 }
@@ -69,9 +70,10 @@ func (b *Binding) hasRoute(a netip.Addr) bool {
 	return slices.ContainsFunc(b.Routes, func(r Route) bool { return r.Addr == a })
 }
 
-// askRoute starts a proof unless it is under way.
-func (c *Core) askRoute(b *Binding, m *Move, p *Proof) {
-	if c.tokenOf(m, p.key()) != (probe.Token{}) {
+// askObservers starts a proof about routes unless it is under way. All that are
+// asked under one id have one deadline, from the first of them on.
+func (c *Core) askObservers(id moveID, p *Proof, by *time.Time) {
+	if c.tokenUnder(id, p.key()) != (probe.Token{}) {
 		return
 	}
 	var t probe.Token
@@ -81,10 +83,10 @@ func (c *Core) askRoute(b *Binding, m *Move, p *Proof) {
 	if p.Asked.IsZero() {
 		p.State, p.Asked = ProofAsked, c.now
 	}
-	if m.ProveBy.IsZero() {
-		m.ProveBy = c.now.Add(c.inv.Policy.Proofs.Deadline)
+	if by.IsZero() {
+		*by = c.now.Add(c.inv.Policy.Proofs.Deadline)
 	}
-	a := &asked{move: moveID{m.VM, m.Epoch}, key: p.key()}
+	a := &asked{move: id, key: p.key()}
 	c.noteAsked(t, a)
 	for _, x := range p.tasks(t) {
 		c.give(a, x.To, x.Task)

@@ -9,6 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/internal/rtnl"
 )
 
 // batch is one call of Apply. Slots are written at once, but nobody sees them
@@ -249,7 +250,7 @@ func (b *batch) flushRoutes() {
 // routeError tells a full table, of the kernel or of a switch that follows it,
 // from other refusals.
 func routeError(err error) error {
-	if r, ok := errors.AsType[refusal](err); ok && r.full() {
+	if r, ok := errors.AsType[rtnl.Refusal](err); ok && r.Full() {
 		return fmt.Errorf("%w: %w", hwabstraction.ErrTableFull, err)
 	}
 	return err

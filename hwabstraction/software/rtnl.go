@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dpmip/dpmip/internal/rtnl"
 )
 
 // rtMessage is one rtnetlink request without its header.
@@ -108,7 +110,7 @@ func answers(b []byte, first uint32, errs []error) bool {
 		i := int(binary.NativeEndian.Uint32(b[8:]) - first)
 		if binary.NativeEndian.Uint16(b[4:]) == unix.NLMSG_ERROR && size >= 20 && i >= 0 && i < len(errs) {
 			if code := int32(binary.NativeEndian.Uint32(b[16:])); code != 0 {
-				errs[i] = refusal{unix.Errno(-code), reason(b[:size])}
+				errs[i] = rtnl.Refusal{Errno: unix.Errno(-code), Why: rtnl.Reason(b[:size])}
 			}
 			if i == len(errs)-1 {
 				return true
@@ -117,49 +119,6 @@ func answers(b []byte, first uint32, errs []error) bool {
 		b = b[min(len(b), align4(size)):]
 	}
 	return false
-}
-
-// refusal is the kernel's answer to a request that failed.
-type refusal struct {
-	errno unix.Errno
-	why   string // the kernel's or a driver's words; "" = none
-}
-
-func (r refusal) Error() string {
-	if r.why == "" {
-		return r.errno.Error()
-	}
-	return r.errno.Error() + ": " + r.why
-}
-
-func (r refusal) Unwrap() error { return r.errno }
-
-// full reports whether a table had no room: the kernel's, or that of a switch
-// whose driver follows the kernel's routes. A driver that refuses a route in the
-// kernel's notifier says why, and the number that comes out is often EPERM; a
-// missing capability comes without words.
-func (r refusal) full() bool {
-	return r.errno == unix.ENOSPC || r.errno == unix.EPERM && r.why != ""
-}
-
-// reason is NLMSGERR_ATTR_MSG of a message of kind NLMSG_ERROR, whose request is
-// cut off behind its header (NETLINK_CAP_ACK).
-func reason(b []byte) string {
-	const fixed = unix.NLMSG_HDRLEN + 4 + unix.NLMSG_HDRLEN
-	if len(b) < fixed || binary.NativeEndian.Uint16(b[6:])&unix.NLM_F_ACK_TLVS == 0 {
-		return ""
-	}
-	for b = b[fixed:]; len(b) >= 4; {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < 4 || size > len(b) {
-			return ""
-		}
-		if binary.NativeEndian.Uint16(b[2:]) == unix.NLMSGERR_ATTR_MSG {
-			return unix.ByteSliceToString(b[4:size])
-		}
-		b = b[min(len(b), align4(size)):]
-	}
-	return ""
 }
 
 func align4(n int) int { return (n + 3) &^ 3 }

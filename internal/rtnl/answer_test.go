@@ -56,3 +56,13 @@ func TestFullTables(t *testing.T) {
 		t.Errorf("without the driver's words: %v", errs[0])
 	}
 }
+
+// TestReasonOfAnything must not read past a message that is cut short.
+func TestReasonOfAnything(t *testing.T) {
+	whole := answer(1, unix.EPERM, "why")
+	for n := range whole {
+		if got := Reason(whole[:n]); got != "" && got != "why" {
+			t.Errorf("of %d bytes: %q", n, got)
+		}
+	}
+}

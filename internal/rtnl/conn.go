@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -131,7 +130,7 @@ func readAnswers(b []byte, first, last uint32, changes []Change, errs []error) b
 		typ, seq := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:])
 		if typ == unix.NLMSG_ERROR && size >= unix.SizeofNlMsghdr+4 && seq-first <= last-first {
 			code := int32(binary.NativeEndian.Uint32(b[unix.SizeofNlMsghdr:]))
-			errs[seq-first] = routeError(&changes[seq-first], syscall.Errno(-code), reason(b[:size]))
+			errs[seq-first] = routeError(&changes[seq-first], Refusal{unix.Errno(-code), Reason(b[:size])})
 			done = done || seq == last
 		}
 		b = b[min(len(b), (size+3)&^3):]
@@ -139,51 +138,19 @@ func readAnswers(b []byte, first, last uint32, changes []Change, errs []error) b
 	return done
 }
 
-// routeError is the kernel's answer to a change; why are its words or a driver's.
-func routeError(c *Change, e syscall.Errno, why string) error {
+// routeError is the kernel's answer to a change.
+func routeError(c *Change, r Refusal) error {
 	verb := "add"
 	if c.Delete {
 		verb = "delete"
 	}
-	var err error = e
-	if why != "" {
-		err = fmt.Errorf("%w: %s", e, why)
-	}
 	switch {
-	case e == 0, c.Delete && (e == unix.ESRCH || e == unix.ENODEV):
+	case r.Errno == 0, c.Delete && (r.Errno == unix.ESRCH || r.Errno == unix.ENODEV):
 		return nil
-	case full(e, why):
-		return fmt.Errorf("rtnl: %s %s: %w: %w", verb, c.Prefix, ErrFull, err)
+	case r.Full():
+		return fmt.Errorf("rtnl: %s %s: %w: %w", verb, c.Prefix, ErrFull, r)
 	}
-	return fmt.Errorf("rtnl: %s %s: %w", verb, c.Prefix, err)
-}
-
-// full reports whether a table had no room: the kernel's, or that of a switch
-// whose driver follows the kernel's routes. A driver that refuses a route in the
-// kernel's notifier says why, and the number that comes out is often EPERM; a
-// missing capability comes without words.
-func full(e syscall.Errno, why string) bool {
-	return e == unix.ENOSPC || e == unix.EPERM && why != ""
-}
-
-// reason is NLMSGERR_ATTR_MSG of a message of kind NLMSG_ERROR, whose request is
-// cut off behind its header (NETLINK_CAP_ACK); "" = none.
-func reason(b []byte) string {
-	const fixed = unix.SizeofNlMsghdr + 4 + unix.SizeofNlMsghdr
-	if len(b) < fixed || binary.NativeEndian.Uint16(b[6:])&unix.NLM_F_ACK_TLVS == 0 {
-		return ""
-	}
-	for b = b[fixed:]; len(b) >= 4; {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < 4 || size > len(b) {
-			return ""
-		}
-		if binary.NativeEndian.Uint16(b[2:]) == unix.NLMSGERR_ATTR_MSG {
-			return unix.ByteSliceToString(b[4:size])
-		}
-		b = b[min(len(b), (size+3)&^3):]
-	}
-	return ""
+	return fmt.Errorf("rtnl: %s %s: %w", verb, c.Prefix, r)
 }
 
 // appendChange appends one RTM_NEWROUTE or RTM_DELROUTE message.
