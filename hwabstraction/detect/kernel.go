@@ -21,8 +21,11 @@ import (
 // probeKernel tries the features out, in a network namespace that ends with the
 // probing thread.
 func probeKernel() map[string]Finding {
-	types := kernelbtf.Cache()
-	out := map[string]Finding{BTF: probeBTF(types), CtLookup: probeCtLookup(types)}
+	out := map[string]Finding{}
+	_ = kernelbtf.Use(func(types *btf.Cache) error {
+		out[BTF], out[CtLookup] = probeBTF(types), probeCtLookup(types)
+		return nil
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

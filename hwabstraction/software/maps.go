@@ -96,27 +96,30 @@ func loadTables(cfg Config, fibFlags uint32) (*tables, error) {
 		return nil, fmt.Errorf("software: eBPF objects: %w", err)
 	}
 	resize(spec, cfg, dir)
-	types := kernelbtf.Cache()
-	conntrack := conntrackOptions(types)
-	if err := spec.Variables["ct_opts_size"].Set(conntrack); err != nil {
+	t := &tables{dir: dir}
+	if err := kernelbtf.Use(func(types *btf.Cache) error { return t.loadWith(types, spec, cfg, fibFlags) }); err != nil {
 		return nil, fmt.Errorf("software: %w", err)
-	}
-	if err := spec.Variables["mark_base"].Set(uint32(cfg.Mark) << 24); err != nil {
-		return nil, fmt.Errorf("software: %w", err)
-	}
-	if err := spec.Variables["fib_flags"].Set(fibFlags); err != nil {
-		return nil, fmt.Errorf("software: %w", err)
-	}
-	t := &tables{dir: dir, conntrack: conntrack}
-	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}, Cache: types}
-	if err := t.load(spec, opts, programKey(conntrack, uint32(cfg.Mark), fibFlags)); err != nil {
-		return nil, fmt.Errorf("software: load programs: %w", err)
 	}
 	if err := t.mapMemory(); err != nil {
 		t.close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// loadWith sets the programs' constants for this kernel and loads them.
+func (t *tables) loadWith(types *btf.Cache, spec *ebpf.CollectionSpec, cfg Config, fibFlags uint32) error {
+	t.conntrack = conntrackOptions(types)
+	for name, value := range map[string]uint32{"ct_opts_size": t.conntrack, "mark_base": uint32(cfg.Mark) << 24, "fib_flags": fibFlags} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return err
+		}
+	}
+	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: t.dir}, Cache: types}
+	if err := t.load(spec, opts, programKey(t.conntrack, uint32(cfg.Mark), fibFlags)); err != nil {
+		return fmt.Errorf("load programs: %w", err)
+	}
+	return nil
 }
 
 func (t *tables) mapMemory() (err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
 )
 
@@ -115,6 +116,18 @@ func (b *bench) packet(to netip.Addr) {
 	binary.BigEndian.PutUint16(h[10:], ^uint16(sum+sum>>16))
 	binary.BigEndian.PutUint16(h[24:], 8)
 	b.chaos.Send("fab0", f)
+}
+
+// counted has the filters of IPv4 rules count.
+func (b *bench) counted(packets, bytes, inHardware uint64) {
+	b.table.change(func(filters map[place]flower.Status) {
+		for at, s := range filters {
+			if at.priority == rulePriority+1 {
+				s.Packets, s.Bytes, s.HWPackets = packets, bytes, inHardware
+				filters[at] = s
+			}
+		}
+	})
 }
 
 func (b *bench) expect(got, want string) {

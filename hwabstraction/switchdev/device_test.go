@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/haltest"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/flower"
+	"github.com/dpmip/dpmip/hwabstraction/switchdev/tc"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/ways"
 )
 
@@ -22,14 +24,7 @@ func TestCountersCarry(t *testing.T) {
 		b.do(b.dev.Activate(here))
 		b.packet(old4) // by the slow path
 		b.rest()
-		b.table.change(func(filters map[place]flower.Status) {
-			for at, s := range filters {
-				if at.priority == rulePriority+1 {
-					s.Packets, s.Bytes, s.HWPackets = 3, 300, 2
-					filters[at] = s
-				}
-			}
-		})
+		b.counted(3, 300, 2)
 		want := hwabstraction.Counter{Packets: 4, Bytes: 28 + 300 + 1*14}
 		check := func(when string) {
 			t.Helper()
@@ -53,6 +48,66 @@ func TestCountersCarry(t *testing.T) {
 		b.do(err)
 		if c := got[id]; c.Packets != 0 {
 			t.Errorf("a rule that was deleted and put again counts %+v", c)
+		}
+	})
+}
+
+// TestTiersWhileFiltersGo: filters that go while ports are dumped are counted
+// once.
+func TestTiersWhileFiltersGo(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		here, away := stamp(1, 1), stamp(1, 2)
+		b.put(delivery(old4, old4, here), redirection(old4, there4, away, 0))
+		b.do(b.dev.Activate(here))
+		b.rest()
+		b.counted(3, 300, 2)
+		b.table.set(func() {
+			b.table.listing = func() {
+				b.do(b.dev.Arm(away))
+				b.rest()
+			}
+		})
+		for _, when := range []string{"while they go", "afterwards"} {
+			r, err := b.dev.Tiers(t.Context())
+			b.do(err)
+			if diff := cmp.Diff([]hwabstraction.Share{{Owner: here.Owner, Fast: 3, Hardware: 2}}, r.VMs); diff != "" {
+				t.Errorf("shares %s (-want +got):\n%s", when, diff)
+			}
+		}
+	})
+}
+
+// TestRefusedChangeCountsOnce: a filter that should have gone, and stays at
+// first because that is refused, has counted once.
+func TestRefusedChangeCountsOnce(t *testing.T) {
+	t.Parallel()
+	run(t, true, func(b *bench) {
+		here, away := stamp(1, 1), stamp(1, 2)
+		b.put(delivery(old4, old4, here), redirection(old4, there4, away, hwabstraction.NewDrop))
+		b.do(b.dev.Activate(here))
+		b.rest()
+		b.counted(3, 300, 2)
+		refused := false
+		b.table.set(func() {
+			b.table.refuse = func(r tc.Request) error {
+				if refused || r.Op != tc.Delete || r.Filter.Priority != rulePriority+1 {
+					return nil
+				}
+				refused = true
+				return unix.EBUSY
+			}
+		})
+		b.do(b.dev.Arm(away))
+		b.packet(old4)
+		b.pass(2 * lastPoll)
+		if !refused {
+			t.Error("nothing was refused")
+		}
+		r, err := b.dev.Tiers(t.Context())
+		b.do(err)
+		if n := r.VMs[0].Fast; n != 3 {
+			t.Errorf("%d packets were fast, want 3", n)
 		}
 	})
 }

@@ -47,6 +47,7 @@ type fakeTable struct {
 	refuse  func(tc.Request) error        // nil: nothing
 	watch   func(map[place]flower.Status) // after every request; nil: nobody
 	offload func(flower.Filter) bool      // what the driver takes; nil: nothing
+	listing func()                        // called once when a port is listed next; nil: nothing
 }
 
 func newTable(d *diary, ports ...int32) *fakeTable {
@@ -132,6 +133,13 @@ func (t *fakeTable) told(r tc.Request) string {
 }
 
 func (t *fakeTable) List(_ context.Context, port int32) ([]flower.Status, error) {
+	t.mu.Lock()
+	listing := t.listing
+	t.listing = nil
+	t.mu.Unlock()
+	if listing != nil {
+		listing()
+	}
 	return t.list(port, func(flower.Status) bool { return true })
 }
 

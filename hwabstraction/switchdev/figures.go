@@ -2,6 +2,7 @@ package switchdev
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -31,9 +32,15 @@ func (f figures) events() map[string]uint64 {
 	}
 }
 
-// Tiers implements hwabstraction.Tiered: a dump of each port.
+// Tiers implements hwabstraction.Tiered: a dump of each port. A VM whose filters
+// came or went meanwhile is counted again by itself, so that no packet is counted
+// twice or left out.
 func (d *Device) Tiers(ctx context.Context) (hwabstraction.Tiers, error) {
 	r, owners, shares := d.tiers()
+	before := map[owner]passed{}
+	for o, s := range shares {
+		before[o] = passed{s.Fast, s.Hardware}
+	}
 	err := d.each(ctx, func(w wanted, s flower.Status) {
 		where := "kernel"
 		if s.Hardware() {
@@ -48,6 +55,11 @@ func (d *Device) Tiers(ctx context.Context) (hwabstraction.Tiers, error) {
 	if err != nil {
 		return r, err
 	}
+	for o, s := range shares {
+		if err := d.recount(ctx, s, before[o]); err != nil && !errors.Is(err, hwabstraction.ErrPortGone) {
+			return r, err
+		}
+	}
 	slow, err := d.slow.Counters(ctx, slices.Collect(maps.Keys(owners)))
 	for id, c := range slow {
 		shares[owners[id]].Slow += c.Packets
@@ -57,6 +69,43 @@ func (d *Device) Tiers(ctx context.Context) (hwabstraction.Tiers, error) {
 	}
 	slices.SortFunc(r.VMs, func(a, b hwabstraction.Share) int { return slices.Compare(a.Owner[:], b.Owner[:]) })
 	return r, err
+}
+
+// recount counts a VM's filters under the lock, where some are gone that had
+// counted, since before.
+func (d *Device) recount(ctx context.Context, s *hwabstraction.Share, before passed) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	taken := d.taken[s.Owner]
+	if taken == before {
+		return nil
+	}
+	s.Fast, s.Hardware = taken.fast, taken.hardware
+	for k, filters := range d.ledger.units {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(filters)), func(w wanted) bool { return d.countsFor(w, s.Owner) }) {
+			continue
+		}
+		found, err := d.read(ctx, k, counts)
+		if err != nil {
+			return err
+		}
+		for _, w := range filters {
+			if d.countsFor(w, s.Owner) {
+				s.Fast += found[placeOf(w.Filter)].Packets
+				s.Hardware += found[placeOf(w.Filter)].HWPackets
+			}
+		}
+	}
+	return nil
+}
+
+// countsFor reports whether a filter counts for a VM's rules.
+func (d *Device) countsFor(w wanted, vm owner) bool {
+	if !counts(w) {
+		return false
+	}
+	r := d.model.rules[w.count[0]]
+	return r != nil && owner(r.Stamped().Owner) == vm
 }
 
 // tiers is what is known without asking: whose the rules are, and what filters

@@ -127,7 +127,7 @@ func (d *Device) count(ctx context.Context, k unitKey, ids []hwabstraction.RuleI
 	if u == nil {
 		return nil
 	}
-	found, err := d.read(ctx, u, counts)
+	found, err := d.read(ctx, u.key, counts)
 	if err != nil {
 		return err
 	}

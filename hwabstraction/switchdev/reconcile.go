@@ -18,6 +18,9 @@ type change struct {
 	op     tc.Op
 	filter wanted
 	counts bool // what stands there now has counted for rules
+
+	old  wanted        // what stands there now, where it has counted
+	last flower.Status // and what it has counted in the end
 }
 
 // differ gives the steps in the order in which they are safe: entries go first
@@ -33,16 +36,16 @@ func (l *ledger) differ(u *unit, want []wanted) []change {
 		wants[k] = true
 		switch old, ok := have[k]; {
 		case !ok:
-			out = append(out, change{tc.Put, w, false})
+			out = append(out, change{op: tc.Put, filter: w})
 		case !old.same(w.Filter), u.offer:
-			out = append(out, change{tc.Replace, w, len(old.count) > 0})
+			out = append(out, change{op: tc.Replace, filter: w, counts: len(old.count) > 0})
 		case old.found != nil: // its cookie says that it counts for these
 			have[k] = w
 		}
 	}
 	for k, w := range have {
 		if !wants[k] && k.priority != gatePriority {
-			out = append(out, change{tc.Delete, w, len(w.count) > 0})
+			out = append(out, change{op: tc.Delete, filter: w, counts: len(w.count) > 0})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b change) int { return cmp.Compare(a.turn(), b.turn()) })
@@ -127,7 +130,7 @@ func (d *Device) become(ctx context.Context, u *unit, want []wanted) error {
 		if err := d.withdraw(u); err != nil {
 			return err
 		}
-		d.carry(ctx, u, changes)
+		d.lastCounts(ctx, u, changes)
 	}
 	if err := d.attach(changes); err != nil {
 		return err
@@ -174,6 +177,9 @@ func (d *Device) carryOut(ctx context.Context, u *unit, changes []change) error 
 	missing, bare := map[int32]bool{}, map[int32]bool{}
 	for i, err := range d.cfg.Table.Apply(ctx, requests) {
 		f := changes[i].filter
+		if err == nil {
+			d.carry(changes[i].old, changes[i].last)
+		}
 		switch {
 		case errors.Is(err, hwabstraction.ErrPortGone):
 			failed, missing[whichGone(err, f.Port)] = errors.Join(failed, err), true
@@ -226,7 +232,7 @@ func (d *Device) inHardware(ctx context.Context, u *unit, want []wanted) error {
 	if !d.ladder[u.rung].hardware || len(want) == 0 {
 		return nil
 	}
-	found, err := d.read(ctx, u, func(wanted) bool { return true })
+	found, err := d.read(ctx, u.key, func(wanted) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -242,10 +248,10 @@ func (d *Device) inHardware(ctx context.Context, u *unit, want []wanted) error {
 func counts(w wanted) bool { return len(w.count) > 0 }
 
 // read reads the chains of a unit's chosen filters from the kernel.
-func (d *Device) read(ctx context.Context, u *unit, chosen func(wanted) bool) (map[place]flower.Status, error) {
+func (d *Device) read(ctx context.Context, unit unitKey, chosen func(wanted) bool) (map[place]flower.Status, error) {
 	out := map[place]flower.Status{}
 	chains := map[[2]uint32]bool{}
-	for k, w := range d.ledger.units[u.key] {
+	for k, w := range d.ledger.units[unit] {
 		at := [2]uint32{uint32(k.port), k.chain}
 		if chains[at] || !chosen(w) {
 			continue
@@ -262,32 +268,35 @@ func (d *Device) read(ctx context.Context, u *unit, chosen func(wanted) bool) (m
 	return out, nil
 }
 
-// carry notes what filters have counted that are about to go. Their gate is
+// lastCounts reads what filters have counted that are about to go. Their gate is
 // closed: it is final.
-func (d *Device) carry(ctx context.Context, u *unit, changes []change) {
-	found, err := d.read(ctx, u, counts)
+func (d *Device) lastCounts(ctx context.Context, u *unit, changes []change) {
+	found, err := d.read(ctx, u.key, counts)
 	if err != nil {
 		d.cfg.Log.Warn("what filters have counted is lost", "unit", u.key, "err", err)
 		return
 	}
-	for _, c := range changes {
-		if !c.counts {
-			continue
+	for i, c := range changes {
+		if c.counts {
+			changes[i].old = d.ledger.units[u.key][keyOf(c.filter.Filter)]
+			changes[i].last = found[placeOf(changes[i].old.Filter)]
 		}
-		old := d.ledger.units[u.key][keyOf(c.filter.Filter)]
-		s, ok := found[placeOf(old.Filter)]
-		if !ok || s.Packets == 0 {
-			continue
-		}
-		if first := d.model.rules[old.count[0]]; first != nil {
-			o := owner(first.Stamped().Owner)
-			was := d.taken[o]
-			d.taken[o] = passed{was.fast + s.Packets, was.hardware + s.HWPackets}
-		}
-		for _, id := range old.count {
-			if d.model.rules[id] != nil {
-				d.carried[id] = sum(d.carried[id], counted(s))
-			}
+	}
+}
+
+// carry notes what a filter has counted that is gone now.
+func (d *Device) carry(w wanted, s flower.Status) {
+	if s.Packets == 0 {
+		return
+	}
+	if first := d.model.rules[w.count[0]]; first != nil {
+		o := owner(first.Stamped().Owner)
+		was := d.taken[o]
+		d.taken[o] = passed{was.fast + s.Packets, was.hardware + s.HWPackets}
+	}
+	for _, id := range w.count {
+		if d.model.rules[id] != nil {
+			d.carried[id] = sum(d.carried[id], counted(s))
 		}
 	}
 }
