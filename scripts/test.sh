@@ -1,12 +1,13 @@
 #!/bin/sh
 # Everything that must hold. usage: test.sh [long]
-# Ends with one line that counts, and fails if anything did.
+# Ends with what failed and one line that counts, and fails if anything did.
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "make test makes network namespaces: run it as root" >&2; exit 1; }
 export CGO_ENABLED=0
-snapshot=$(mktemp)
-trap 'rm -f "$snapshot"' EXIT
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+snapshot=$tmp/snapshot
 go run ./internal/guard/leftovers take "$snapshot"
 passed=0
 failed=0
@@ -15,13 +16,19 @@ step() { # name command...
 	shift
 	start=$(date +%s)
 	echo "=== $name"
-	if "$@"; then
+	{ "$@" 2>&1 && touch "$tmp/ok"; } | tee "$tmp/log"
+	if rm "$tmp/ok" 2>/dev/null; then
 		passed=$((passed + 1))
 		echo "--- ok: $name ($(($(date +%s) - start)) s)"
 	else
 		failed=$((failed + 1))
 		echo "--- FAILED: $name"
+		{ echo "=== $name: what it said"; reasons; } >>"$tmp/failed"
 	fi
+}
+reasons() { # the lines of the step's log that tell of failures, or its end
+	grep -E '^ *(--- FAIL|FAIL|panic:|fatal error:|[a-z0-9_]+\.go:[0-9]+:)|DATA RACE|[Ee]rror|not ok' "$tmp/log" >"$tmp/why" || cp "$tmp/log" "$tmp/why"
+	tail -n 40 "$tmp/why"
 }
 if [ "${1:-}" = long ]; then
 	step "build" make --no-print-directory build
@@ -48,5 +55,6 @@ else
 	step "netdevsim" make --no-print-directory testbed-netdevsim
 	step "nothing left over" go run ./internal/guard/leftovers check "$snapshot"
 fi
+[ "$failed" = 0 ] || cat "$tmp/failed"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

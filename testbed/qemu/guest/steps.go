@@ -68,6 +68,9 @@ func carryOut(s qemu.Step) (any, error) {
 	if err = errors.Join(err, more); err != nil {
 		text := out.String()
 		fmt.Printf("guest: %s:\n%s\n", s.Name, text)
+		if s.Tests {
+			text = withoutPassed(text)
+		}
 		err = fmt.Errorf("%w\n%s", err, text[max(0, len(text)-tailSize):])
 	}
 	return data, err
@@ -93,6 +96,25 @@ func figures(s qemu.Step, out string) (any, error) {
 		return nil, fmt.Errorf("%s is no JSON", s.Figures)
 	}
 	return json.RawMessage(b), nil
+}
+
+// withoutPassed leaves out the lines of a test binary with -test.v that tell of
+// nothing but tests which begin, wait or pass.
+func withoutPassed(out string) string {
+	var b strings.Builder
+	from := "" // the line that says whose output follows
+	for line := range strings.Lines(out) {
+		switch text := strings.TrimSpace(line); {
+		case strings.HasPrefix(text, "=== "):
+			from = line
+		case strings.HasPrefix(text, "--- PASS: "), text == "PASS":
+			from = ""
+		default:
+			b.WriteString(from + line)
+			from = ""
+		}
+	}
+	return b.String()
 }
 
 // count reads what a test binary prints with -test.v.

@@ -19,6 +19,15 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestWithoutPassed(t *testing.T) {
+	got := withoutPassed("=== RUN   TestA\n=== PAUSE TestA\n=== CONT  TestA\n    a_test.go:1: why\n    a_test.go:2: more\n=== CONT  TestB\n" +
+		"--- FAIL: TestA (0.00s)\n    --- PASS: TestA/b (1.00s)\n=== RUN   TestC\n--- PASS: TestC (0.00s)\nFAIL\n")
+	want := "=== CONT  TestA\n    a_test.go:1: why\n    a_test.go:2: more\n=== CONT  TestB\n--- FAIL: TestA (0.00s)\nFAIL\n"
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 func TestCarryOut(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f.json")
 	if err := os.WriteFile(file, []byte(`{"lost":0}`), 0o600); err != nil {
