@@ -17,7 +17,8 @@ import (
 
 // TestOpenOffersNoAddPath reads the OPEN that goes out on the wire (RFC 7911
 // section 4); with the setting turned round the capability is there, so the
-// test sees one if there is one.
+// test sees one if there is one. One server after another: GoBGP keeps options
+// of route selection in variables of its package.
 func TestOpenOffersNoAddPath(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -29,7 +30,6 @@ func TestOpenOffersNoAddPath(t *testing.T) {
 		{"send turned on", func(p *api.Peer) { p.AfiSafis[0].AddPaths.Config.SendMax = 2 }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

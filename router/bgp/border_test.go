@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"strings"
 	"sync"
@@ -78,6 +79,13 @@ func (f *fakeFIB) Apply(chs []router.Change) []error {
 		}
 	}
 	return make([]error, len(chs))
+}
+
+// held is what the kernel holds at the moment.
+func (f *fakeFIB) held() map[netip.Addr]netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.kernel)
 }
 func (f *fakeFIB) Refresh() ([]router.Moved, error) { return nil, nil }
 func (f *fakeFIB) Leftovers() ([]netip.Addr, error) { return f.left, nil }
@@ -179,7 +187,7 @@ func TestAddressToListenOnComesLate(t *testing.T) {
 		if got := gauge(t, reg, "dpmip_bgp_listen_missing"); got != 1 {
 			t.Errorf("listen_missing %v, want 1", got)
 		}
-		if len(f.kernel) != 1 {
+		if len(f.held()) != 1 {
 			t.Error("what an earlier process left went before any peer could speak")
 		}
 		s.mu.Lock()
@@ -195,8 +203,8 @@ func TestAddressToListenOnComesLate(t *testing.T) {
 		}
 		time.Sleep(b.cfg.restartTime())
 		synctest.Wait()
-		if len(f.kernel) != 0 {
-			t.Errorf("left over: %v", f.kernel)
+		if left := f.held(); len(left) != 0 {
+			t.Errorf("left over: %v", left)
 		}
 		cancel()
 		if err := <-done; err != nil || !s.ended {
@@ -211,7 +219,7 @@ func TestImportsReachTheKernelAndLeftoversGo(t *testing.T) {
 		b.Updates([]Update{heard(nil), heard(func(u *Update) { u.Prefix, u.Tags = netip.MustParsePrefix("2001:db8:a::8/128"), Tags{} })})
 		synctest.Wait()
 		want := map[netip.Addr]netip.Addr{addr("2001:db8:a::7"): addr("2001:db8:f::2"), addr("2001:db8:a::99"): addr("2001:db8:f::2"), addr("10.9.0.99"): addr("2001:db8:f::2")}
-		if diff := cmp.Diff(want, f.kernel, addrs); diff != "" {
+		if diff := cmp.Diff(want, f.held(), addrs); diff != "" {
 			t.Errorf("before End-of-RIB (-want +got):\n%s", diff)
 		}
 		ss, err := b.Sessions(ctx)
@@ -220,19 +228,19 @@ func TestImportsReachTheKernelAndLeftoversGo(t *testing.T) {
 		}
 		b.EndOfRIB(addr("2001:db8:f::2"))
 		synctest.Wait()
-		if _, kept := f.kernel[addr("2001:db8:a::99")]; !kept {
+		if _, kept := f.held()[addr("2001:db8:a::99")]; !kept {
 			t.Error("the leftover went before every peer had said all")
 		}
 		b.EndOfRIB(addr("2001:db8:f::3"))
 		synctest.Wait()
 		delete(want, addr("2001:db8:a::99"))
-		if diff := cmp.Diff(want, f.kernel, addrs); diff != "" {
+		if diff := cmp.Diff(want, f.held(), addrs); diff != "" {
 			t.Errorf("after End-of-RIB of IPv6 (-want +got):\n%s", diff)
 		}
 		time.Sleep(cfg.restartTime()) // the bubble's clock; the IPv4 peer never speaks
 		synctest.Wait()
 		delete(want, addr("10.9.0.99"))
-		if diff := cmp.Diff(want, f.kernel, addrs); diff != "" {
+		if diff := cmp.Diff(want, f.held(), addrs); diff != "" {
 			t.Errorf("after the restart time (-want +got):\n%s", diff)
 		}
 	})
