@@ -62,10 +62,17 @@ func (c *Core) depart(v *vm, a registration.Ask) {
 	case l != nil && l.Epoch == r.Epoch:
 		next.Ready = l.Ready && l.sameWay(next)
 	}
+	c.leave(v, a, next, c.apply, func() { c.snapshot(v, a, prev) })
+}
+
+// leave makes next the VM's redirect: in the record, then at the device. Where
+// that cannot be, all is as before and the Request is refused.
+func (c *Core) leave(v *vm, a registration.Ask, next *Leaving, apply func(*vm, func(error)), then func()) {
+	prev := v.Clone()
 	v.Leaving = next
 	v.setOrder(a.Order)
-	v.seen(r.Epoch)
-	if err := offload.Check(c.binding(v), c.cfg.Capabilities, r.Move.Mode); err != nil {
+	v.seen(next.Epoch)
+	if err := offload.Check(c.binding(v), c.cfg.Capabilities, a.Request.Move.Mode); err != nil {
 		v.Record = prev
 		c.refuse(v, a, err)
 		return
@@ -76,12 +83,12 @@ func (c *Core) depart(v *vm, a registration.Ask) {
 			c.refuse(v, a, err)
 			return
 		}
-		c.apply(v, func(err error) {
+		apply(v, func(err error) {
 			if err != nil {
 				c.undo(v, a, prev, err)
 				return
 			}
-			c.snapshot(v, a, prev)
+			then()
 		})
 	})
 }
@@ -180,28 +187,7 @@ func (c *Core) handoff(v *vm, a registration.Ask) {
 	} else if l != nil && l.Epoch == next.Epoch {
 		next.Ready = l.Ready && l.sameWay(next)
 	}
-	v.Leaving = next
-	v.setOrder(a.Order)
-	v.seen(next.Epoch)
-	if err := offload.Check(c.binding(v), c.cfg.Capabilities, r.Move.Mode); err != nil {
-		v.Record = prev
-		c.refuse(v, a, err)
-		return
-	}
-	c.persist(v, func(err error) {
-		if err != nil {
-			v.Record = prev
-			c.refuse(v, a, err)
-			return
-		}
-		apply(v, func(err error) {
-			if err != nil {
-				c.undo(v, a, prev, err)
-				return
-			}
-			c.commitLeaving(v, a, prev)
-		})
-	})
+	c.leave(v, a, next, apply, func() { c.commitLeaving(v, a, prev) })
 }
 
 // checkHandoff gives the redirect that a committed move asks for.
