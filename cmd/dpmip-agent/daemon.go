@@ -190,6 +190,7 @@ func (p *process) openLoop(context.Context) error {
 	})
 	daemon.Watch(p.registry, p.loop, records)
 	daemon.WatchTiers(p.registry, p.hardware.Device, p.loop)
+	daemon.WatchMended(p.registry, p.hardware.Device)
 	p.doctor = &daemon.Doctor{Loop: p.loop, Worker: p.worker, Records: records, Machine: p.machine}
 	p.log.Info("dpmip-agent starts", "version", buildinfo.Version(), "name", p.cfg.Name, "locators", p.cfg.Locators,
 		"records", len(restored), "region", area.Origin().String(), "restarts", restarts)

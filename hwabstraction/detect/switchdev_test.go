@@ -39,6 +39,9 @@ func (r *fastRig) Send(t testing.TB, port string, frame []byte) {
 
 // open builds the two devices.
 func (r *fastRig) open(t testing.TB, e haltest.Env) (hwabstraction.Device, error) {
+	if r.dev != nil {
+		r.dev.Halt() // the process is dead
+	}
 	slow, err := software.Open(software.Config{
 		NetNS: e.NetNS, BPFDir: e.BPFFS, Fabric: []string{e.Fabric}, Attach: software.AttachClsBPF,
 		Place: software.Place{Priority: switchdev.SlowPriority, Chain: switchdev.SlowChain}, MaxRules: 1024, MaxFlows: 1024,
@@ -53,9 +56,6 @@ func (r *fastRig) open(t testing.TB, e haltest.Env) (hwabstraction.Device, error
 	kernel, err := ways.Open(e.NetNS, nil)
 	if err != nil {
 		return nil, err
-	}
-	if r.dev != nil {
-		r.dev.Halt() // the process is dead
 	}
 	d, err := switchdev.Open(slow, switchdev.Config{Fabric: []string{e.Fabric}, Table: table, Kernel: kernel, SkipHW: true})
 	if err != nil {

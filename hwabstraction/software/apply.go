@@ -52,6 +52,11 @@ type made struct {
 func (d *Device) Apply(ctx context.Context, changes []hwabstraction.Change) []hwabstraction.Result {
 	d.apply.Lock()
 	defer d.apply.Unlock()
+	return d.applyNow(ctx, changes)
+}
+
+// applyNow is Apply. Caller holds apply.
+func (d *Device) applyNow(ctx context.Context, changes []hwabstraction.Change) []hwabstraction.Result {
 	b := &batch{d: d, results: make([]hwabstraction.Result, len(changes)), dst: map[addr16]*pending{}, hops: hopCache{}}
 	closed := d.isClosed()
 	first, second := order(changes)
@@ -210,9 +215,7 @@ func (b *batch) replaced(slot uint32) {
 // was replaced goes.
 func (b *batch) flush() {
 	b.flushRoutes()
-	if err := b.d.nft.change(b.zones); err != nil {
-		b.d.log.Error("conntrack zones not written", "err", err)
-	}
+	b.d.changeZones(b.zones)
 	b.zones = zoneChange{}
 	b.d.zeroCounters(b.stale)
 	b.stale = nil
@@ -222,9 +225,7 @@ func (b *batch) flush() {
 	}
 	b.retired = nil
 	b.flushRoutes()
-	if err := b.d.nft.change(b.zones); err != nil {
-		b.d.log.Error("conntrack zones not removed", "err", err)
-	}
+	b.d.changeZones(b.zones)
 	b.zones = zoneChange{}
 }
 

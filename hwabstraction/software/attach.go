@@ -144,15 +144,15 @@ func (d *Device) cleanLinks() {
 	}
 }
 
-// attached reports whether one of our programs sits on a port now, wherever it
-// must be.
-func (d *Device) attached(ifindex uint32) bool {
+// attached reports whether a program of ours sits on a port now, wherever it
+// must be; 0 = any of them.
+func (d *Device) attached(ifindex uint32, program ebpf.ProgramID) bool {
 	if l, err := link.LoadPinnedLink(d.linkPin(ifindex), nil); err == nil {
 		defer l.Close()
 		info, err := l.Info()
-		return err == nil && info.TCX() != nil && info.TCX().Ifindex == ifindex
+		return err == nil && info.TCX() != nil && info.TCX().Ifindex == ifindex && (program == 0 || info.Program == program)
 	}
-	have, err := d.filters(ifindex)
+	have, err := d.filters(ifindex, program)
 	if err != nil {
 		return false
 	}

@@ -35,6 +35,7 @@ const (
 	DefaultMaxFlows   = 262144
 	DefaultMark       = 0x0d
 	DefaultMetric     = 512
+	DefaultAudit      = 10 * time.Second
 	unreachableMetric = 1 << 30
 )
 
@@ -72,7 +73,10 @@ type Config struct {
 	// Journal keeps the stamps of kernel routes; nil keeps them beside the
 	// rules in a pinned map.
 	Journal Journal
-	Log     *slog.Logger
+	// Audit is how often everything that the device needs is looked for; what a
+	// notice of the kernel tells is looked for at once. 0 = DefaultAudit.
+	Audit time.Duration
+	Log   *slog.Logger
 }
 
 // defaults fills in what is zero and reports what cannot work.
@@ -89,6 +93,7 @@ func (c Config) defaults() (Config, error) {
 	setDefault(&c.Place.Priority, DefaultPriority)
 	setDefault(&c.MaxRules, DefaultMaxRules)
 	setDefault(&c.MaxFlows, DefaultMaxFlows)
+	setDefault(&c.Audit, DefaultAudit)
 	setDefault(&c.Mark, DefaultMark)
 	setDefault(&c.GatewayMAC, hwabstraction.DefaultGatewayMAC)
 	setDefault(&c.Hold.Packets, 4096)

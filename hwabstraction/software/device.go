@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/vishvananda/netlink"
@@ -24,7 +25,6 @@ type Device struct {
 	ns      *namespace
 	tables  *tables
 	nl      *netlink.Handle
-	fabric  []*netlink.LinkAttrs // ports towards it, as they were at the start
 	rt      *rtConn
 	openRT  *rtConn // the opener's: it waits for no batch
 	packets int     // AF_PACKET socket
@@ -37,9 +37,13 @@ type Device struct {
 	monitor *os.File // netlink socket of the follower
 	trapped chan hwabstraction.Trapped
 
+	mended *tally
+	heard  atomic.Uint32 // by the monitor, since it was last looked at
+
 	// apply serialises Apply, the route follower and whatever else writes
 	// rules; it guards the fields below it.
 	apply    sync.Mutex
+	fabric   []*netlink.LinkAttrs // ports towards it, as they were last found; Index 0 = gone
 	slots    allocator
 	insts    allocator
 	counters allocator
@@ -68,11 +72,14 @@ type Device struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+
+	stopped sync.Once
 }
 
 var (
 	_ hwabstraction.Device = (*Device)(nil)
 	_ hwabstraction.Fencer = (*Device)(nil)
+	_ hwabstraction.Mender = (*Device)(nil)
 )
 
 // Open loads the programs, adopts what an earlier process left below
@@ -90,6 +97,7 @@ func Open(cfg Config) (*Device, error) {
 	}
 	d := &Device{
 		cfg: cfg, log: cfg.Log, ns: ns, packets: -1, groups6: -1, fenceFD: -1,
+		mended:   newTally(),
 		trapped:  make(chan hwabstraction.Trapped, 256),
 		kernel:   map[hwabstraction.RuleID]*kernelRoute{},
 		restores: map[netip.Addr][]uint32{},
@@ -207,6 +215,30 @@ func (d *Device) startTasks() error {
 	return nil
 }
 
+// Halt ends what the device does by itself and nothing else, as the death of the
+// process would. Only Close may be called afterwards.
+func (d *Device) Halt() {
+	if err := d.stop(); err != nil {
+		d.log.Warn("halted", "err", err)
+	}
+}
+
+// stop ends the tasks, once.
+func (d *Device) stop() error {
+	var errs []error
+	d.stopped.Do(func() {
+		d.cancel()
+		if d.ring != nil {
+			errs = append(errs, d.ring.Close())
+		}
+		if d.monitor != nil {
+			errs = append(errs, d.monitor.Close())
+		}
+		d.tasks.Wait()
+	})
+	return errors.Join(errs...)
+}
+
 // Close implements hwabstraction.Device. Every rule keeps acting.
 func (d *Device) Close() error {
 	d.mu.Lock()
@@ -216,15 +248,7 @@ func (d *Device) Close() error {
 	}
 	d.closed = true
 	d.mu.Unlock()
-	d.cancel()
-	var errs []error
-	if d.ring != nil {
-		errs = append(errs, d.ring.Close())
-	}
-	if d.monitor != nil {
-		errs = append(errs, d.monitor.Close())
-	}
-	d.tasks.Wait()
+	errs := []error{d.stop()}
 	for _, r := range []*runner{d.opener, d.fencer} {
 		if r != nil {
 			errs = append(errs, r.close())

@@ -74,8 +74,9 @@ func (p place) filter(ifindex uint32) *netlink.BpfFilter {
 	return f
 }
 
-// filters are the places of our filters on a port, as the kernel has them.
-func (d *Device) filters(ifindex uint32) ([]place, error) {
+// filters are the places of our filters on a port, as the kernel has them: those
+// of one program, or of any (0).
+func (d *Device) filters(ifindex uint32, program ebpf.ProgramID) ([]place, error) {
 	fs, err := d.nl.FilterList(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return nil, err
@@ -84,6 +85,9 @@ func (d *Device) filters(ifindex uint32) ([]place, error) {
 	for _, f := range fs {
 		b, ok := f.(*netlink.BpfFilter)
 		if !ok || b.Attrs().Handle != filterHandle || !strings.HasPrefix(b.Name, filterName) {
+			continue
+		}
+		if program != 0 && b.Id != int(program) {
 			continue
 		}
 		p := place{priority: b.Attrs().Priority}
@@ -98,7 +102,7 @@ func (d *Device) filters(ifindex uint32) ([]place, error) {
 // removeFilters removes our filters but those at the places to keep. On a port
 // without a clsact there are none.
 func (d *Device) removeFilters(ifindex uint32, keep []place) {
-	have, err := d.filters(ifindex)
+	have, err := d.filters(ifindex, 0)
 	if err != nil {
 		d.log.Warn("filters of another configuration may be left", "port", ifindex, "err", err)
 	}

@@ -36,7 +36,7 @@ func TestPlaces(t *testing.T) {
 		l.must(err)
 		t.Cleanup(func() { d.Close() })
 		l.dev[0] = d
-		got, err := d.filters(fabric)
+		got, err := d.filters(fabric, 0)
 		l.must(err)
 		byChain := map[place]bool{}
 		for _, p := range got {
@@ -49,7 +49,7 @@ func TestPlaces(t *testing.T) {
 		if diff := cmp.Diff(want, byChain, cmp.AllowUnexported(place{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
-		if !d.attached(fabric) {
+		if !d.attached(fabric, 0) {
 			t.Errorf("%s: not attached", tt.name)
 		}
 	}
@@ -87,7 +87,7 @@ func TestFurtherChain(t *testing.T) {
 	if diff := cmp.Diff(upTo(5), collect(t, vm, 5)); diff != "" {
 		t.Errorf("by the further chain (-want +got):\n%s", diff)
 	}
-	if d.attached(fabric) {
+	if d.attached(fabric, 0) {
 		t.Error("a filter is gone from chain 0, and the port counts as attached")
 	}
 }

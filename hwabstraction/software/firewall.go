@@ -1,6 +1,7 @@
 package software
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -16,6 +17,7 @@ const tableName = "dpmip"
 // zone, and rejects packets that the programs marked so.
 type firewall struct {
 	conn  *nftables.Conn
+	look  *nftables.Conn         // the audit's: answers to it do not mix with those to conn
 	zones map[bool]*nftables.Set // by: is IPv4
 }
 
@@ -56,37 +58,57 @@ func (z *zoneChange) remove(d *Device, a netip.Addr) {
 	z.drop[a] = true
 }
 
-// openFirewall writes the table anew, in one transaction, with the zones of the
-// rules that were adopted.
+// openFirewall writes the table anew, with the zones of the rules that were
+// adopted.
 func (d *Device) openFirewall() error {
-	// One socket for good: the kernel takes some 10 ms to close one.
-	c, err := nftables.New(nftables.WithNetNSFd(d.ns.fd()), nftables.AsLasting())
-	if err != nil {
-		return fmt.Errorf("software: nftables: %w", err)
+	// Sockets for good: the kernel takes some 10 ms to close one.
+	d.nft = &firewall{zones: map[bool]*nftables.Set{}}
+	for _, c := range []**nftables.Conn{&d.nft.conn, &d.nft.look} {
+		var err error
+		if *c, err = nftables.New(nftables.WithNetNSFd(d.ns.fd()), nftables.AsLasting()); err != nil {
+			return fmt.Errorf("software: nftables: %w", err)
+		}
 	}
-	f := &firewall{conn: c, zones: map[bool]*nftables.Set{}}
-	d.nft = f
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	c.AddTable(t)
-	c.DelTable(t)
-	c.AddTable(t)
+	if err := d.writeFirewall(); err != nil {
+		return err
+	}
+	return d.ns.do(prepareConntrack)
+}
+
+// writeFirewall writes the table in one transaction.
+func (d *Device) writeFirewall() error {
+	f := d.nft
+	t := table()
+	f.conn.AddTable(t)
+	f.conn.DelTable(t)
+	f.conn.AddTable(t)
 	if err := f.addZones(t, d.adoptedZones()); err != nil {
 		return fmt.Errorf("software: nftables: %w", err)
 	}
 	f.addNotrack(t, d.mark(markLarge))
 	f.addZoneRules(t)
 	f.addReject(t, d.mark(markReject))
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("software: nftables: %w", err)
-	}
-	return d.ns.do(prepareConntrack)
-}
-
-func (f *firewall) close() error {
-	if err := f.conn.CloseLasting(); err != nil {
+	if err := f.conn.Flush(); err != nil {
 		return fmt.Errorf("software: nftables: %w", err)
 	}
 	return nil
+}
+
+func table() *nftables.Table {
+	return &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+}
+
+func (f *firewall) close() error {
+	var errs []error
+	for _, c := range []*nftables.Conn{f.conn, f.look} {
+		if c == nil {
+			continue
+		}
+		if err := c.CloseLasting(); err != nil {
+			errs = append(errs, fmt.Errorf("software: nftables: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // adoptedZones finds the zone of every VM address that has a rule.

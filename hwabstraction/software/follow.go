@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,8 +18,17 @@ const settleTime = 5 * time.Millisecond
 // made up for by looking everything up again.
 const monitorBuffer = 8 << 20
 
-// startFollower watches the FIB and the links, and lets routes towards
-// locators follow.
+// What a notice is about, as bits of Device.heard.
+const (
+	heardRoutes = 1 << iota
+	heardLinks
+	heardPrograms
+	heardPolicy
+	heardAll = 1<<iota - 1
+)
+
+// startFollower watches the FIB and the links, lets routes towards locators
+// follow, and puts back what others take away.
 func (d *Device) startFollower() (err error) {
 	if d.monitor, err = openIn(d.ns, dialMonitor); err != nil {
 		return err
@@ -42,7 +52,8 @@ func dialMonitor() (*os.File, error) {
 	if err == nil {
 		// Best effort: with a smaller buffer notices are lost sooner, and that is heard.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, monitorBuffer)
-		const groups = 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
+		const groups = 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1) |
+			1<<(unix.RTNLGRP_TC-1) | 1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1)
 		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups})
 	}
 	if err != nil {
@@ -52,23 +63,55 @@ func dialMonitor() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "route monitor"), nil
 }
 
-// foreignOnly is a socket filter: everything but route messages whose
-// rtm_protocol is ours. It loads halfwords in network order.
+// foreignOnly is a socket filter: notices of links, of policy rules that were
+// deleted, of routes whose rtm_protocol is not ours, and of tc as far as a program
+// of ours may have gone: with its clsact qdisc, its filter (our handle) or its
+// priority (no handle). It loads numbers in network order.
 func foreignOnly() []unix.SockFilter {
-	const typeAt, protocolAt = 4, unix.NLMSG_HDRLEN + 5
+	const typeAt, protocolAt, handleAt, parentAt = 4, unix.NLMSG_HDRLEN + 5, unix.NLMSG_HDRLEN + 8, unix.NLMSG_HDRLEN + 12
 	kind := func(t uint16) uint32 {
 		return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, t)))
 	}
-	const load16, load8, equal, ret = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	number := func(n uint32) uint32 { return binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, n)) }
+	const load32, load16, load8 = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
+	const equal, ret = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	const clsact = netlink.HANDLE_CLSACT
 	return []unix.SockFilter{
 		{Code: load16, K: typeAt},
-		{Code: equal, K: kind(unix.RTM_NEWROUTE), Jt: 1},
-		{Code: equal, K: kind(unix.RTM_DELROUTE), Jf: 2},
+		{Code: equal, K: kind(unix.RTM_NEWLINK), Jt: 14},
+		{Code: equal, K: kind(unix.RTM_DELLINK), Jt: 13},
+		{Code: equal, K: kind(unix.RTM_DELRULE), Jt: 12},
+		{Code: equal, K: kind(unix.RTM_NEWROUTE), Jt: 4},
+		{Code: equal, K: kind(unix.RTM_DELROUTE), Jt: 3},
+		{Code: equal, K: kind(unix.RTM_DELQDISC), Jt: 4},
+		{Code: equal, K: kind(unix.RTM_NEWTFILTER), Jt: 5},
+		{Code: equal, K: kind(unix.RTM_DELTFILTER), Jt: 4, Jf: 8},
 		{Code: load8, K: protocolAt},
-		{Code: equal, K: protocol, Jt: 1},
+		{Code: equal, K: protocol, Jt: 6, Jf: 5},
+		{Code: load32, K: parentAt},
+		{Code: equal, K: number(clsact), Jt: 3, Jf: 4},
+		{Code: load32, K: handleAt},
+		{Code: equal, K: number(filterHandle), Jt: 1},
+		{Code: equal, K: 0, Jf: 1},
 		{Code: ret, K: 1<<32 - 1},
 		{Code: ret, K: 0},
 	}
+}
+
+// about tells what a notice is about.
+func about(notice []byte) uint32 {
+	if len(notice) < unix.NLMSG_HDRLEN {
+		return heardAll
+	}
+	switch binary.NativeEndian.Uint16(notice[4:]) {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return heardRoutes | heardLinks
+	case unix.RTM_DELRULE:
+		return heardPolicy
+	case unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_DELQDISC:
+		return heardPrograms
+	}
+	return heardRoutes
 }
 
 // readMonitor turns notices into wake-ups until the monitor is closed. Notices
@@ -78,11 +121,17 @@ func (d *Device) readMonitor(changed chan<- struct{}) {
 	defer close(changed)
 	buf := make([]byte, 1<<16)
 	for {
-		if _, err := d.monitor.Read(buf); err != nil && !errors.Is(err, unix.ENOBUFS) {
+		n, err := d.monitor.Read(buf)
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			d.heard.Or(heardAll)
+		case err != nil:
 			if d.ctx.Err() == nil {
 				d.log.Error("routes no longer follow the FIB", "err", err)
 			}
 			return
+		default:
+			d.heard.Or(about(buf[:n]))
 		}
 		select {
 		case changed <- struct{}{}:
@@ -96,6 +145,8 @@ func (d *Device) followChanges(changed <-chan struct{}) {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
+	audit := time.NewTicker(d.cfg.Audit)
+	defer audit.Stop()
 	due := false // not put off by what goes on changing
 	for {
 		select {
@@ -109,7 +160,25 @@ func (d *Device) followChanges(changed <-chan struct{}) {
 			}
 		case <-timer.C:
 			due = false
-			d.follow()
+			d.answer(d.heard.Swap(0))
+		case <-audit.C:
+			d.audit()
 		}
+	}
+}
+
+// answer does what notices ask for.
+func (d *Device) answer(heard uint32) {
+	if heard&heardLinks != 0 {
+		d.mendPorts(false)
+	}
+	if heard&heardRoutes != 0 {
+		d.follow()
+	}
+	if heard&heardPrograms != 0 {
+		d.mendPrograms()
+	}
+	if heard&heardPolicy != 0 {
+		d.mendPolicy()
 	}
 }

@@ -194,7 +194,12 @@ func newLab(t testing.TB, attach Attach) *lab {
 }
 
 func (l *lab) connect(i int) {
-	hv, vm, port := l.hv[i], l.vm[i], fmt.Sprintf("to%d", i)
+	l.connectFabric(i)
+	l.connectVM(i)
+}
+
+func (l *lab) connectFabric(i int) {
+	hv, port := l.hv[i], fmt.Sprintf("to%d", i)
 	wire(l.spine, port, hv, "fab0")
 	n := i + 1
 	l.spine.addr(port, fmt.Sprintf("10.0.%d.1/24", n), fmt.Sprintf("fd0%d::1/64", n))
@@ -204,7 +209,10 @@ func (l *lab) connect(i int) {
 	own := [2][]string{{"10.77.1.0/24", "fd77:1::/64"}, {"10.88.2.0/24", "fd88:2::/96"}}[i]
 	l.spine.via(port, fmt.Sprintf("10.0.%d.2", n), own[0])
 	l.spine.via(port, fmt.Sprintf("fd0%d::2", n), own[1])
+}
 
+func (l *lab) connectVM(i int) {
+	hv, vm := l.hv[i], l.vm[i]
 	wire(hv, "vm0", vm, "eth0")
 	vm.must(vm.nl.LinkSetHardwareAddr(vm.link("eth0"), vmMAC[:]))
 	vm.addr("eth0", "10.77.1.5/32", "fd77:1::5/128")
@@ -219,9 +227,12 @@ func (l *lab) config(i int) Config {
 	}
 }
 
-// open opens hypervisor i's device; the previous one is dropped as it is.
+// open opens hypervisor i's device; the previous one's process is dead.
 func (l *lab) open(i int) *Device {
 	l.t.Helper()
+	if l.dev[i] != nil {
+		l.dev[i].Halt()
+	}
 	d, err := Open(l.config(i))
 	if err != nil {
 		l.t.Fatalf("open: %v", err)

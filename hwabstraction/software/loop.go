@@ -41,19 +41,12 @@ func (d *Device) openLoop() error {
 	if err := d.makeLoop(); err != nil {
 		return err
 	}
-	for _, r := range []struct{ mark, table uint32 }{
-		{markDeliver, tableDeliver}, {markReject, tableLarge}, {markLarge, tableLarge},
-	} {
-		if err := d.policyRule(d.mark(r.mark), r.table); err != nil {
-			return err
-		}
-	}
-	if err := d.ownRule(); err != nil {
-		return err
-	}
 	var mtu, mark uint32
 	for it := d.tables.Mtus.Iterate(); it.Next(&mtu, &mark); {
 		d.mtus[int(mtu)] = mark
+	}
+	if _, err := d.policyRules(); err != nil {
+		return err
 	}
 	return d.ensureFabricMTUs()
 }
@@ -77,31 +70,6 @@ func (d *Device) makeLoop() error {
 		}
 		if err != nil {
 			return fmt.Errorf("software: loop port %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func (d *Device) policyRule(mark, table uint32) error {
-	mask := uint32(markMask)
-	for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
-		r := netlink.NewRule()
-		r.Family, r.Mark, r.Mask, r.Table, r.Priority = fam, mark, &mask, int(table), int(table)
-		if err := d.nl.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("software: policy rule for mark %#x: %w", mark, err)
-		}
-	}
-	return nil
-}
-
-// ownRule leads what this host itself says to a VM on it, resets and ICMP
-// errors, to the VM's port: such packets carry no mark.
-func (d *Device) ownRule() error {
-	for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
-		r := netlink.NewRule()
-		r.Family, r.IifName, r.Table, r.Priority = fam, "lo", tableDeliver, tableDeliver
-		if err := d.nl.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("software: policy rule for own packets: %w", err)
 		}
 	}
 	return nil
@@ -140,7 +108,7 @@ func (d *Device) ensureMTU(mtu int) error {
 		return err
 	}
 	mark := markLarge + n<<16
-	if err := d.policyRule(d.mark(mark), tableLarge+n); err != nil {
+	if _, err := d.policyRule(d.mark(mark), tableLarge+n); err != nil {
 		return err
 	}
 	for _, p := range defaults() {

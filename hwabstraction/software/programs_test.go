@@ -53,7 +53,7 @@ func TestProgramsAreTaken(t *testing.T) {
 		before = now
 		port, err := d.portIndex("fab0")
 		l.must(err)
-		if !d.attached(port) {
+		if !d.attached(port, 0) {
 			t.Errorf("%s: no program on the fabric port", tt.name)
 		}
 	}

@@ -108,7 +108,7 @@ func (d *Device) readSlot(at uint32, s *ruleSlot, guarded map[uint32]bool) (hwab
 		err = d.tables.Sources.Lookup(egressKey{Addr: s.Addr, Ifindex: s.Ifindex}, &named)
 		on, known := guarded[s.Ifindex]
 		if !known {
-			on = d.attached(s.Ifindex)
+			on = d.attached(s.Ifindex, 0)
 			guarded[s.Ifindex] = on
 		}
 		if err == nil && !on {

@@ -55,6 +55,7 @@ var (
 	_ hwabstraction.Device = (*Device)(nil)
 	_ hwabstraction.Fencer = (*Device)(nil)
 	_ hwabstraction.Tiered = (*Device)(nil)
+	_ hwabstraction.Mender = (*Device)(nil)
 )
 
 // Open stands a fast path in front of the slow one, which becomes the Device's:
@@ -140,14 +141,17 @@ func (d *Device) Close() error {
 	return d.slow.Close()
 }
 
-// Halt ends the loop and nothing else, as the death of the process would: the
-// slow path stays open. Of this Device only Close may be called afterwards.
+// Halt ends what both paths do by themselves and nothing else, as the death of the
+// process would. Of this Device only Close may be called afterwards.
 func (d *Device) Halt() {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
 	d.cancel()
 	<-d.ended
+	if h, ok := d.slow.(interface{ Halt() }); ok {
+		h.Halt()
+	}
 }
 
 // Capabilities are those of the slow path, which can do all that is asked for,
@@ -197,4 +201,14 @@ func (d *Device) Fence(ctx context.Context) error {
 		return fmt.Errorf("%w: the slow path has no fence", hwabstraction.ErrNotSupported)
 	}
 	return f.Fence(ctx)
+}
+
+// Mended implements hwabstraction.Mender, if the slow path does. What happens to
+// filters, Tiers tells.
+func (d *Device) Mended() map[string]uint64 {
+	m, ok := d.slow.(hwabstraction.Mender)
+	if !ok {
+		return nil
+	}
+	return m.Mended()
 }
