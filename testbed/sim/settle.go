@@ -30,12 +30,16 @@ const checkEvery = 5 * time.Second
 // once more after every lifetime has run out.
 func (w *World) settle() {
 	end := w.now.Add(settleTime)
-	for restless := "?"; restless != ""; {
+	for {
 		if !w.until(w.now.Add(checkEvery)) {
 			return
 		}
-		if restless = w.restless(); restless != "" && w.now.After(end) {
-			w.violate("no rest %v after the last fault: %s", settleTime, restless)
+		restless := w.restless()
+		if restless == (finding{}) {
+			break
+		}
+		if w.now.After(end) {
+			w.broken(restless.in("no rest %v after the last fault: ", settleTime))
 			return
 		}
 	}
@@ -61,14 +65,14 @@ func (w *World) settle() {
 		w.violate("%d requests in %v, although nothing happens", n, bindingLifetime)
 	}
 	r := w.restless()
-	if r != "" { // a refresh of what is there, just now? It is over in a moment
+	if r != (finding{}) { // a refresh of what is there, just now? It is over in a moment
 		if !w.until(w.now.Add(checkEvery)) {
 			return
 		}
 		r = w.restless()
 	}
-	if r != "" {
-		w.violate("it was quiet, and is no longer: %s", r)
+	if r != (finding{}) {
+		w.broken(r.in("it was quiet, and is no longer: "))
 	}
 }
 
@@ -77,7 +81,7 @@ func (w *World) settle() {
 // is tried there, and while it is, the address is translated. It reports whether
 // the history goes on.
 func (w *World) untried() bool {
-	for end := w.now.Add(trialTime); w.schedule.Mute && !w.forgot && w.restless() != "" && w.now.Before(end); {
+	for end := w.now.Add(trialTime); w.schedule.Mute && !w.forgot && w.restless() != (finding{}) && w.now.Before(end); {
 		if !w.until(w.now.Add(checkEvery)) {
 			return false
 		}
@@ -85,31 +89,31 @@ func (w *World) untried() bool {
 	return true
 }
 
-// restless tells who has not come to rest, "" = nobody.
-func (w *World) restless() string {
+// restless tells who has not come to rest, zero = nobody.
+func (w *World) restless() finding {
 	for _, p := range w.processes() {
 		if !p.alive {
-			return p.name + " is dead"
+			return findingf("%s is dead", p.name)
 		}
 	}
 	if w.forgot { // what the lost store knew, nobody may ever tell again
 		if w.now.Before(w.patient.Add(2 * time.Minute)) {
-			return "everybody refreshes what an old backup does not know"
+			return findingf("everybody refreshes what an old backup does not know")
 		}
-		return ""
+		return finding{}
 	}
 	if n := w.mgmt.core.Outbox(); n > 0 {
-		return fmt.Sprintf("the management node has %d messages out%s", n, w.trouble())
+		return findingf("the management node has %d messages out%s", n, w.trouble())
 	}
 	for _, m := range w.mgmt.core.Moves(mobility.VMID{}, true, 0) {
-		return fmt.Sprintf("the move of %s %s -> %s in epoch %d is %s%s", m.VM, m.From, m.To, m.Epoch, m.State, w.trouble())
+		return findingf("the move of %s %s -> %s in epoch %d is %s%s", m.VM, m.From, m.To, m.Epoch, m.State, w.trouble())
 	}
 	for _, g := range w.guests {
-		if why := w.restlessGuest(g); why != "" {
+		if why := w.restlessGuest(g); why != (finding{}) {
 			return why
 		}
 	}
-	return ""
+	return finding{}
 }
 
 func (w *World) trouble() (s string) {
@@ -123,36 +127,36 @@ func (w *World) trouble() (s string) {
 	return s
 }
 
-func (w *World) restlessGuest(g *guest) string {
+func (w *World) restlessGuest(g *guest) finding {
 	if g.job != nil {
-		return "orchestrator: " + g.job.String()
+		return findingf("orchestrator: %s", g.job)
 	}
 	b := w.binding(g)
 	switch {
 	case g.attached && (b == nil || b.Hypervisor != g.where):
-		return fmt.Sprintf("%s runs at %s, and the management node has %s", g.id, g.where, tellBinding(b))
+		return findingf("%s runs at %s, and the management node has %s", g.id, g.where, tellBinding(b))
 	case b != nil && !b.Grace.IsZero():
-		return fmt.Sprintf("%s is in its grace time", g.id)
+		return findingf("%s is in its grace time", g.id)
 	case b != nil && (len(b.Old) > 0 || len(b.Quarantine) > 0):
-		return fmt.Sprintf("%s has old addresses %v, quarantine %v, anchors %v", g.id, b.Old, b.Quarantine, b.Anchors)
+		return findingf("%s has old addresses %v, quarantine %v, anchors %v", g.id, b.Old, b.Quarantine, b.Anchors)
 	case b != nil && drains(b):
-		return fmt.Sprintf("%s has anchors that drain: %v", g.id, b.Anchors)
+		return findingf("%s has anchors that drain: %v", g.id, b.Anchors)
 	case b != nil && slices.ContainsFunc(b.Routes, func(r mgmt.Route) bool { return !r.Confirmed || r.Withdraw }):
-		return fmt.Sprintf("%s has routes %v", g.id, b.Routes)
+		return findingf("%s has routes %v", g.id, b.Routes)
 	}
 	if b != nil && w.couldBeRouted(b) != "" {
-		return fmt.Sprintf("%s of %s is translated, and every router has room", w.couldBeRouted(b), g.id)
+		return findingf("%s of %s is translated, and every router has room", w.couldBeRouted(b), g.id)
 	}
 	for _, name := range hypervisorNames {
 		h := w.hypervisors[name]
-		if why := restlessRecord(h.record(g.id), g.where == name); why != "" {
-			return fmt.Sprintf("%s at %s: %s", g.id, name, why)
+		if why := restlessRecord(h.record(g.id), g.where == name); why != (finding{}) {
+			return why.in("%s at %s: ", g.id, name)
 		}
 		if u := h.hands.Reconciler.Unsettled(); len(u) > 0 {
-			return fmt.Sprintf("%s: rule %s is %s: %v", name, u[0].Rule.ID(), u[0].State, u[0].Err)
+			return findingf("%s: rule %s is %s: %v", name, u[0].Rule.ID(), u[0].State, u[0].Err)
 		}
 	}
-	return ""
+	return finding{}
 }
 
 // drains tells whether an anchor redirects what is not at home there.
@@ -173,22 +177,22 @@ func idleSpent(r *agent.Record) bool {
 		!slices.ContainsFunc(r.Spent, func(s agent.Spent) bool { return s.State != agent.SpentRestoring })
 }
 
-func restlessRecord(r *agent.Record, serving bool) string {
+func restlessRecord(r *agent.Record, serving bool) finding {
 	switch {
 	case r == nil:
-		return ""
+		return finding{}
 	case r.Incoming != nil:
-		return fmt.Sprintf("a prepared arrival in epoch %d", r.Incoming.Epoch)
+		return findingf("a prepared arrival in epoch %d", r.Incoming.Epoch)
 	case len(r.Spent) > 0 && !idleSpent(r):
-		return fmt.Sprintf("spent delivery addresses %v", r.Spent)
+		return findingf("spent delivery addresses %v", r.Spent)
 	case r.Serving != nil && (r.Serving.Commit != nil || !r.Serving.Registered || r.Serving.Detaching):
-		return "a registration is owed"
+		return findingf("a registration is owed")
 	case r.Serving != nil && !serving:
-		return "it is served, and does not run there"
+		return findingf("it is served, and does not run there")
 	case r.Leaving != nil && !r.Leaving.Done:
-		return fmt.Sprintf("a prepared departure in epoch %d", r.Leaving.Epoch)
+		return findingf("a prepared departure in epoch %d", r.Leaving.Epoch)
 	}
-	return ""
+	return finding{}
 }
 
 // checkRest looks at what must be left when all is quiet, and nothing else.
@@ -304,7 +308,7 @@ func (w *World) checkLeft(g *guest) {
 		rules, _ := w.hypervisors[name].device.Rules(context.Background())
 		for _, r := range rules {
 			if why := w.useless(g, name, r.Rule); why != "" {
-				w.violate("all is quiet: %s still has %s of %s (%s)", name, r.Rule.ID(), g.id, why)
+				w.broken(finding{rule: why}.in("all is quiet: %s still has %s of %s (%s)", name, r.Rule.ID(), g.id, why))
 			}
 		}
 	}

@@ -7,7 +7,8 @@ import (
 
 // Shrink takes away whatever the failure does not need: operations, noise,
 // skew, guests, and then what is odd about the rest. broken tells whether a
-// schedule still fails; it is asked at most budget times.
+// schedule still fails, and in the same way: another failure would be shrunk
+// instead of the one that was found. It is asked at most budget times.
 func Shrink(s *Schedule, budget int, broken func(*Schedule) bool) *Schedule {
 	k := shrinker{best: s.Clone(), budget: budget, broken: broken}
 	for before := -1; before != k.found && k.budget > 0; {

@@ -44,6 +44,7 @@ type World struct {
 // Violation is a broken invariant.
 type Violation struct {
 	At   time.Duration
+	Rule string // which one: the same for every history that breaks it
 	What string
 }
 
@@ -125,12 +126,33 @@ func (w *World) trace(format string, args ...any) {
 	}
 }
 
-// violate notes the first broken invariant; the history ends with it.
-func (w *World) violate(format string, args ...any) {
+// violate notes the first broken invariant; the history ends with it. The format
+// names the invariant.
+func (w *World) violate(format string, args ...any) { w.broken(findingf(format, args...)) }
+
+func (w *World) broken(f finding) {
 	if w.failure == nil {
-		w.failure = &Violation{w.now.Sub(start), fmt.Sprintf(format, args...)}
+		w.failure = &Violation{w.now.Sub(start), f.rule, f.text}
 		w.trace("VIOLATION: %s", w.failure.What)
 	}
+}
+
+// finding is something that is not as it should be; the zero finding: all is.
+type finding struct {
+	rule string // what all findings of its kind have in common
+	text string // in words, of this one
+}
+
+func findingf(format string, args ...any) finding {
+	return finding{format, fmt.Sprintf(format, args...)}
+}
+
+// in puts what was found where it was found.
+func (f finding) in(format string, args ...any) finding {
+	if f == (finding{}) {
+		return f
+	}
+	return finding{format + f.rule, fmt.Sprintf(format, args...) + f.text}
 }
 
 // maxEvents bounds one history; more means that somebody never rests.
