@@ -131,8 +131,19 @@ func (c *Core) drainable(q *question, a netip.Addr) error {
 		return nil
 	case !anchor.Confirmed || q.Request.Epoch != anchor.Epoch:
 		return notYetf("the redirect of epoch %d is not confirmed here", anchor.Epoch)
+	case !slot && !c.outlived(b):
+		return notYetf("%s, which serves the VM, has not been heard since its COMMIT", b.Hypervisor)
 	}
 	return c.othersConfirmed(b, me, a)
+}
+
+// outlived reports whether the serving hypervisor has been heard since the COMMIT,
+// or its next heartbeat is not due yet. One that died with the COMMIT may not have
+// said what addresses the VM has now: the VM goes on with the old ones until a
+// successor says so.
+func (c *Core) outlived(b *Binding) bool {
+	k, at := c.contacts[b.Hypervisor], c.arrived(b)
+	return k == nil || k.heard.After(at) || c.now.Sub(at) <= c.inv.Timers.Heartbeat
 }
 
 // othersConfirmed: every other anchor and, routed, every router must point to

@@ -68,7 +68,7 @@ func (w *World) checkReach(f *fabric, g *guest, a netip.Addr) {
 	must, why := w.mustReach(g)
 	for _, from := range senders {
 		o := f.Walk(from, a)
-		must := must && !(g.orphaned[a] && from == ownerOf(a)) && !w.drainedUnseen(g, a)
+		must := must && !(g.orphaned[a] && from == ownerOf(a))
 		switch {
 		case o.Fate == Loop && w.forgot: // over host routes that nobody knows of
 		case o.Fate == Loop:
@@ -83,14 +83,6 @@ func (w *World) checkReach(f *fabric, g *guest, a netip.Addr) {
 			w.violate("a packet from %s to %s of %s (at %q%s) is delivered to the empty port at %s", from, a, g.id, g.where, why, o.At)
 		}
 	}
-}
-
-// drainedUnseen: the VM was given a new address by a destination that died before
-// it could tell, and the old one has drained meanwhile.
-func (w *World) drainedUnseen(g *guest, a netip.Addr) bool {
-	b := w.binding(g)
-	return g.job != nil && b != nil && b.Epoch >= mobility.Epoch(g.top) && !slices.Contains(b.Slots, a) &&
-		!(oldLive(b, a) && (ownerOf(a) == b.Hypervisor || anchored(b, ownerOf(a), a)))
 }
 
 // mustReach tells whether no packet to a guest may be lost now.
