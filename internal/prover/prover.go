@@ -69,13 +69,20 @@ type Prover struct {
 	tasks sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
-	cancel  map[probe.Token]context.CancelFunc
+	running map[probe.Token]*running
 	expects map[probe.Token]func(probe.Packet)
+}
+
+// running is a task that is being done, or is ending.
+type running struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	ended  chan struct{}
 }
 
 // New makes a Prover; nothing happens before Run.
 func New(c Config) *Prover {
-	return &Prover{c: c, cancel: map[probe.Token]context.CancelFunc{}, expects: map[probe.Token]func(probe.Packet){}}
+	return &Prover{c: c, running: map[probe.Token]*running{}, expects: map[probe.Token]func(probe.Packet){}}
 }
 
 func (p *Prover) String() string { return "prover" }
@@ -143,28 +150,45 @@ func (p *Prover) begin(ctx context.Context, t *dpmipv1.ProofTask) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cancel[token] != nil { // it is being done
+	before := p.running[token]
+	if before != nil && before.ctx.Err() == nil { // it is being done
 		return
 	}
-	if len(p.cancel) >= maxTasks {
+	if len(p.running) >= maxTasks {
 		p.c.Log.Warn("too many proofs at once")
 		return
 	}
-	ctx, p.cancel[token] = context.WithTimeout(ctx, time.Duration(t.GetLastsNs()))
+	r := &running{ended: make(chan struct{})}
+	r.ctx, r.cancel = context.WithTimeout(ctx, time.Duration(t.GetLastsNs()))
+	p.running[token] = r
 	p.tasks.Go(func() {
-		defer p.end(token)
-		if err := task(ctx); err != nil && ctx.Err() == nil {
-			p.answer(ctx, token, probe.Packet{}, err)
+		defer p.ended(token, r)
+		if before != nil { // asked for anew while it ends: what that puts away is not to be this one's
+			<-before.ended
+		}
+		if err := task(r.ctx); err != nil && r.ctx.Err() == nil {
+			p.answer(r.ctx, token, probe.Packet{}, err)
 		}
 	})
 }
 
+// end has a task end soon.
 func (p *Prover) end(t probe.Token) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cancel := p.cancel[t]; cancel != nil {
-		cancel()
-		delete(p.cancel, t)
+	if r := p.running[t]; r != nil {
+		r.cancel()
+	}
+}
+
+// ended notes that a task has.
+func (p *Prover) ended(t probe.Token, r *running) {
+	r.cancel()
+	close(r.ended)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running[t] == r {
+		delete(p.running, t)
 	}
 }
 

@@ -29,7 +29,8 @@ type node struct {
 	down bool       // the next report is not taken
 	sent []string
 	held map[netip.Addr]int
-	fail error // of Catch and Send
+	fail error         // of Catch and Send
+	slow chan struct{} // Catch waits until it is closed; nil: it does not
 }
 
 func (n *node) WatchProofs(ctx context.Context, _ *dpmipv1.WatchProofsRequest, open func(), task func(*dpmipv1.ProofTask)) error {
@@ -66,6 +67,12 @@ func (n *node) Send(from, to netip.Addr, _ probe.Token) error {
 }
 
 func (n *node) Catch(_ context.Context, a netip.Addr) error {
+	n.mu.Lock()
+	slow := n.slow
+	n.mu.Unlock()
+	if slow != nil {
+		<-slow
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.fail == nil {
@@ -155,6 +162,30 @@ func TestCatch(t *testing.T) {
 		synctest.Wait()
 		if got := n.told(); got != nil || n.holds() != 0 {
 			t.Errorf("after the end: told %v, holds %d", got, n.holds())
+		}
+	})
+}
+
+// TestAskedAnewWhileItEnds: the end of a task that was called off is not the end
+// of the one that was asked for after it, under the same token.
+func TestAskedAnewWhileItEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t)
+		slow := make(chan struct{})
+		n.change(func() { n.slow = slow })
+		n.ask("catch", time.Minute)
+		synctest.Wait()
+		n.ask("cancel", 0)
+		n.ask("catch", time.Minute)
+		n.ask("catch", time.Minute)
+		synctest.Wait()
+		close(slow)
+		synctest.Wait()
+		n.Caught(probe.Packet{Source: there, Destination: here, Token: tok})
+		synctest.Wait()
+		if d := cmp.Diff([]string{"a saw it from 2001:db8::5"}, n.told()); d != "" || n.holds() != 1 {
+			t.Errorf("it holds %d, and has told (-want +got):\n%s", n.holds(), d)
 		}
 	})
 }
