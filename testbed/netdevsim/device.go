@@ -84,13 +84,19 @@ func (d *Device) Functions(n int) error {
 	if err != nil {
 		return fmt.Errorf("netdevsim: %s: %w", d.name, err)
 	}
-	return d.do("switchdev", func(uint16) error {
+	return d.SetMode("switchdev")
+}
+
+// SetMode changes the e-switch's mode, "legacy" or "switchdev", as "devlink dev
+// eswitch set" does: representors go, or are made anew.
+func (d *Device) SetMode(mode string) error {
+	return d.do(mode, func(uint16) error {
 		h, err := netlink.NewHandle(unix.NETLINK_GENERIC)
 		if err != nil {
 			return err
 		}
 		defer h.Close()
-		return h.DevLinkSetEswitchMode(&netlink.DevlinkDevice{BusName: "netdevsim", DeviceName: d.name}, "switchdev")
+		return h.DevLinkSetEswitchMode(&netlink.DevlinkDevice{BusName: "netdevsim", DeviceName: d.name}, mode)
 	})
 }
 

@@ -19,6 +19,17 @@ func TestEswitchIsRead(t *testing.T) {
 	if !Present() {
 		t.Skip("this kernel has no netdevsim: make testbed-netdevsim brings one that has")
 	}
+	_, ns, d := eswitch(t, 60)
+	check(t, ns, d, "legacy", "p1")
+	if err := d.Functions(2); err != nil {
+		t.Fatal(err)
+	}
+	check(t, ns, d, "switchdev", "p1", "pf0vf0", "pf0vf1")
+}
+
+// eswitch makes a device with an uplink, in legacy mode, in a namespace of its own.
+func eswitch(t *testing.T, id int) (*netns.Set, *netns.NS, *Device) {
+	t.Helper()
 	set, err := netns.Open(t.TempDir(), "switch")
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +43,7 @@ func TestEswitchIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := NewPorts(ns, 60, 1)
+	d, err := NewPorts(ns, id, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +52,7 @@ func TestEswitchIsRead(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	check(t, ns, d, "legacy", "p1")
-	if err := d.Functions(2); err != nil {
-		t.Fatal(err)
-	}
-	check(t, ns, d, "switchdev", "p1", "pf0vf0", "pf0vf1")
+	return set, ns, d
 }
 
 // check holds what detect reads in a namespace against a device in a mode with

@@ -99,6 +99,7 @@ var testbedMeasures = []Step{
 // netdevsimSteps need the simulated switch.
 var netdevsimSteps = []Step{
 	suite("an e-switch is read", "netdevsim.test", "TestEswitchIsRead"),
+	suite("an e-switch changes its mode", "netdevsim.test", "TestEswitchModeChanges"),
 	suite("full FIB", "faults.test", "TestFullFIB", "-bin", Payload+"/bin", "-slow", "8"),
 	suite("refused offload", "faults.test", "TestFIBRefusesOffload", "-bin", Payload+"/bin", "-slow", "8"),
 	suite("full FIB at a router", "faults.test", "TestRouterFullFIB", "-bin", Payload+"/bin", "-slow", "8"),
