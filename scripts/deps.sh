@@ -16,6 +16,7 @@ test | generate)
 	[ -e /usr/include/asm-generic/types.h ] || need="$need linux-libc-dev"
 	if [ "$1" = test ]; then
 		want tc iproute2
+		want strace strace
 		want nft nftables
 		want named bind9
 		want nsupdate bind9-dnsutils

@@ -150,6 +150,7 @@ func sums(dir string) error {
 			return err
 		}
 		fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(data), f.Name())
+		fmt.Printf("%9d bytes  %s\n", len(data), f.Name())
 	}
 	fmt.Printf("%s: %d files\n", dir, len(list)+1)
 	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(b.String()), 0o644)

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestVersion(t *testing.T) {
@@ -77,6 +80,24 @@ func TestUnits(t *testing.T) {
 			if strings.Contains(unit, never) {
 				t.Errorf("%s: %s", p.Name, never)
 			}
+		}
+	}
+}
+
+// TestEveryExampleIsPackaged: what a program has an example of is in its package,
+// under the same name.
+func TestEveryExampleIsPackaged(t *testing.T) {
+	for _, p := range Programs {
+		examples, err := filepath.Glob("../../cmd/" + p.Name + "/example/*.toml")
+		if err != nil || p.Daemon && len(examples) == 0 {
+			t.Fatalf("%s: %v, %v", p.Name, examples, err)
+		}
+		want := map[string]string{}
+		for _, file := range examples {
+			want[filepath.Base(file)] = strings.TrimPrefix(file, "../../")
+		}
+		if diff := cmp.Diff(want, p.Config, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-examples +packaged):\n%s", p.Name, diff)
 		}
 	}
 }

@@ -32,7 +32,7 @@ var Programs = []Program{
 	},
 	{
 		Name: "dpmip-router", Daemon: true, Section: 8, Summary: "hot VM moves without tunnels: host routes of a router",
-		Config: map[string]string{"router.toml": "cmd/dpmip-router/example/router.toml"},
+		Config: map[string]string{"router.toml": "cmd/dpmip-router/example/router.toml", "observer.toml": "cmd/dpmip-router/example/observer.toml"},
 	},
 	{Name: "dpmipctl", Section: 1, Summary: "hot VM moves without tunnels: the operator's command"},
 }

@@ -24,6 +24,7 @@ var testbedTests = []string{
 	"../../hwabstraction/detect",
 	"../../hwabstraction/nicmem",
 	"../../hwabstraction/software",
+	"../../hwabstraction/switchdev/flower",
 	"../../hwabstraction/switchdev/tc",
 	"../faults",
 }

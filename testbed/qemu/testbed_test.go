@@ -74,6 +74,7 @@ func measured(name, group string) Step {
 var testbedSteps = []Step{
 	suite("region reopened after kill", "nicmem.test", "Kill"),
 	suite("BUL reopened after kill", "bul.test", "Kill"),
+	suite("what tc sends", "flower.test", "TestTCSends|TestSameBytesAsTC", "-tc"),
 	suite("filters in the kernel", "tc.test", "Kernel", "-flower"),
 	suite("what the card has", "detect.test", "TestProbe|TestOpen|TestResolver", "-flower"),
 	{Name: "filters given back", Command: []string{Payload + "/tests/tc.test", "-test.run", "TestKernelGivesBack", "-flower", "-capture", "/tmp/given.json"}, Figures: "/tmp/given.json"},

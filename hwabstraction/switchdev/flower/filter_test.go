@@ -3,9 +3,8 @@ package flower
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -17,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// va and vb are the interface indices of testdata/capture.sh.
+// va and vb are the interface indices of the ports in testdata/filters.txt.
 const va, vb = 100, 101
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -99,7 +98,7 @@ var deleted = Filter{Port: va, Chain: 5, Priority: 1, Handle: 3}
 // golden is a message that tc sent.
 func golden(t testing.TB, name string) []byte {
 	t.Helper()
-	text, err := os.ReadFile("testdata/" + name + ".hex")
+	text, err := captured.ReadFile("testdata/" + name + ".hex")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +120,7 @@ func TestSameBytesAsTC(t *testing.T) {
 	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
 		t.Fatalf("the captured bytes are little-endian, this is %s", runtime.GOARCH)
 	}
-	files, err := filepath.Glob("testdata/*.hex")
+	files, err := fs.Glob(captured, "testdata/*.hex")
 	if err != nil {
 		t.Fatal(err)
 	}
