@@ -3,6 +3,7 @@ package switchdev
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -203,12 +204,14 @@ func (d *Device) Fence(ctx context.Context) error {
 	return f.Fence(ctx)
 }
 
-// Mended implements hwabstraction.Mender, if the slow path does. What happens to
-// filters, Tiers tells.
+// Mended implements hwabstraction.Mender: what the slow path and the table have
+// mended. What happens to filters, Tiers tells.
 func (d *Device) Mended() map[string]uint64 {
-	m, ok := d.slow.(hwabstraction.Mender)
-	if !ok {
-		return nil
+	out := map[string]uint64{}
+	for _, part := range []any{d.slow, d.cfg.Table} {
+		if m, ok := part.(hwabstraction.Mender); ok {
+			maps.Copy(out, m.Mended())
+		}
 	}
-	return m.Mended()
+	return out
 }

@@ -210,3 +210,29 @@ func TestContract(t *testing.T) {
 		return rig
 	})
 }
+
+// TestMended: what both parts have mended is told.
+func TestMended(t *testing.T) {
+	t.Parallel()
+	d := &Device{slow: mending{n: map[string]uint64{"program": 1}}, cfg: Config{Table: mendingTable{n: map[string]uint64{"batch_too_large": 2}}}}
+	if diff := cmp.Diff(map[string]uint64{"program": 1, "batch_too_large": 2}, d.Mended()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := (&Device{}).Mended(); len(got) != 0 {
+		t.Errorf("parts that do not mend have mended %v", got)
+	}
+}
+
+type mending struct {
+	hwabstraction.Device
+	n map[string]uint64
+}
+
+func (m mending) Mended() map[string]uint64 { return m.n }
+
+type mendingTable struct {
+	Table
+	n map[string]uint64
+}
+
+func (m mendingTable) Mended() map[string]uint64 { return m.n }

@@ -62,10 +62,12 @@ func (c *Conn) apply(ctx context.Context, j *job, which []int, size int) {
 		which = which[n:]
 		switch {
 		case err != nil && tooMuch(err) && len(sent) > 1:
+			c.less.Add(1)
 			c.apply(ctx, j, sent, (len(sent)+1)/2)
 		case err != nil:
 			j.fill(sent, fmt.Errorf("tc: send %d requests: %w", len(sent), err))
 		case len(lost) > 0:
+			c.unheard.Add(1)
 			c.settle(ctx, j, sent, lost)
 		}
 	}

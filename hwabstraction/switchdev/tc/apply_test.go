@@ -227,6 +227,9 @@ func TestApplySurvives(t *testing.T) {
 				if diff := cmp.Diff([]int{49, 298}, failed(errs)); diff != "" {
 					t.Fatalf("failed (-want +got):\n%s\n%v", diff, errors.Join(errs...))
 				}
+				if got := c.Mended(); (got["batch_unanswered"] > 0) != (k.mostSent == 0 || strings.Contains(name, "lost")) || (got["batch_too_large"] > 0) != (k.mostSent > 0) {
+					t.Errorf("counted %v", got)
+				}
 				if !errors.Is(errs[49], hwabstraction.ErrTableFull) || !errors.Is(errs[298], hwabstraction.ErrNotSupported) {
 					t.Errorf("%v; %v", errs[49], errs[298])
 				}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,14 @@ type Request struct {
 // be called concurrently: one that reads does not wait for one that writes, and
 // one that writes waits for at most a batch of another.
 type Conn struct {
-	write, read talk
+	write, read   talk
+	unheard, less atomic.Uint64 // batches whose answers were lost, that were sent in parts
+}
+
+// Mended counts batches that did not go as they should, and whose requests were
+// carried out nevertheless. It has the form of hwabstraction.Mender.
+func (c *Conn) Mended() map[string]uint64 {
+	return map[string]uint64{"batch_unanswered": c.unheard.Load(), "batch_too_large": c.less.Load()}
 }
 
 // talk is a conversation: a request, and its answer to the end.
