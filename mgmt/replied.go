@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/dpmip/dpmip/mobility"
 	"github.com/dpmip/dpmip/mobility/registration"
@@ -53,6 +54,10 @@ func (c *Core) replied(e registration.Replied) {
 // was restored from a backup. What is outstanding goes out again with an epoch
 // above it.
 func (c *Core) jumpAbove(f *flight, r registration.Reply) {
+	if c.hearsOut(f) {
+		c.again(f, r)
+		return
+	}
 	b := c.tx.edit(f.vm)
 	b.jump(r.Epoch)
 	e, err := nextEpoch(b)
@@ -86,6 +91,35 @@ func (c *Core) jumpAbove(f *flight, r registration.Reply) {
 			b.Routes[i].Epoch, b.Routes[i].Confirmed = e, false
 		}
 	}
+}
+
+// hearOut is how long a hypervisor that was taken for an anchor, and knows a
+// higher epoch, may take to say that it serves the VM in it.
+const hearOut = 10 * time.Second
+
+// hearsOut reports whether a hypervisor that does not redirect, because it knows a
+// higher epoch, is still to be heard. Where policy takes the word of who serves a
+// VM it is asked for it first: above its epoch it could not be adopted any more.
+func (c *Core) hearsOut(f *flight) bool {
+	kind, peer := f.owed.key.kind, f.owed.key.peer
+	if !c.inv.Policy.AdoptHigherEpochs || kind != redirect && kind != cold && kind != keepAnchor {
+		return false
+	}
+	v := c.vol(f.vm)
+	since, asked := v.wiser[peer]
+	switch {
+	case !asked:
+		if v.wiser == nil {
+			v.wiser = map[string]time.Time{}
+		}
+		v.wiser[peer] = c.now
+		c.run(c.node.Notify(c.now, f.to, reasonRegisterAgain, nil))
+		return true
+	case c.now.Sub(since) < hearOut:
+		return true
+	}
+	delete(v.wiser, peer)
+	return false
 }
 
 func (c *Core) moveReplied(f *flight, r registration.Reply) {

@@ -14,6 +14,7 @@ type volatile struct {
 	kept    map[string]time.Time // peer -> when its state was last confirmed
 	rates   map[netip.Addr]measured
 	changed map[netip.Addr]time.Time // between routed and translated
+	wiser   map[string]time.Time     // peer -> when it first knew a higher epoch, see hearsOut
 	pending int                      // Commits of this VM that are not durable yet
 	wake    time.Time                // the earliest entry in the heap, zero = none
 }
