@@ -42,6 +42,7 @@ type Core struct {
 	node   *registration.Node
 	routes map[netip.Addr]*Route
 	jobs   map[uint64]job
+	passed map[netip.Addr]time.Time // see Passed
 	nextID uint64
 	out    []registration.Effect // scratch
 }
@@ -50,6 +51,7 @@ type Core struct {
 type job struct {
 	handle   registration.Handle
 	request  registration.Request
+	order    registration.Order
 	changes  []Change
 	withdraw bool
 }
@@ -64,7 +66,7 @@ func NewCore(cfg Config) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Core{cfg: cfg, node: n, routes: map[netip.Addr]*Route{}, jobs: map[uint64]job{}}, nil
+	return &Core{cfg: cfg, node: n, routes: map[netip.Addr]*Route{}, jobs: map[uint64]job{}, passed: map[netip.Addr]time.Time{}}, nil
 }
 
 // Event is something that happened: Start, Received, Unreachable, Programmed,
@@ -122,6 +124,15 @@ type Program struct {
 type Persist struct {
 	Put    []Route
 	Forget []netip.Addr
+	Passed Passed
+}
+
+// Passed is the newest timestamp that Requests of a management node had. It is
+// kept beside the routes: of a route that was withdrawn nothing else tells that an
+// older Request, which was under way, came too late.
+type Passed struct {
+	Sender    netip.Addr
+	Timestamp time.Time
 }
 
 // Refused tells of a Request that was answered with a refusal, and why: the
@@ -134,7 +145,11 @@ type Refused struct {
 
 // Restore gives back what an earlier process had persisted, and returns the
 // changes that make the kernel hold it. Nothing is withdrawn.
-func (c *Core) Restore(routes []Route) []Change {
+func (c *Core) Restore(routes []Route, passed []Passed) []Change {
+	for _, p := range passed {
+		c.passed[p.Sender] = p.Timestamp
+		c.node.Passed(p.Sender, p.Timestamp)
+	}
 	var chs []Change
 	for _, r := range routes {
 		r.Since = time.Time{}
@@ -232,7 +247,7 @@ func (c *Core) plan(a registration.Ask) (*job, *mobility.StatusError) {
 	if newest := c.newest(r); newest > r.Epoch {
 		return nil, mobility.Refuse(mobility.StatusProhibited, "epoch %d is older than %d", r.Epoch, newest)
 	}
-	j := &job{handle: a.Handle, request: *r, withdraw: r.Lifetime == 0}
+	j := &job{handle: a.Handle, request: *r, order: a.Order, withdraw: r.Lifetime == 0}
 	added := 0
 	for _, p := range r.Pairs {
 		if p.Rewrites() {
@@ -302,7 +317,7 @@ func (c *Core) programmed(now time.Time, e Programmed) []Effect {
 		return nil
 	}
 	delete(c.jobs, e.ID)
-	var p Persist
+	p := Persist{Passed: c.pass(j.order)}
 	reply := registration.Reply{Status: mobility.StatusAccepted, Lifetime: j.request.Lifetime, Epoch: j.request.Epoch, Pairs: j.request.Pairs}
 	var out []Effect
 	for i, ch := range j.changes {
@@ -326,6 +341,14 @@ func (c *Core) programmed(now time.Time, e Programmed) []Effect {
 		reply.Lifetime = 0
 	}
 	return append(append(out, p), c.answer(now, j.handle, reply)...)
+}
+
+// pass notes the timestamp of a Request that is carried out.
+func (c *Core) pass(o registration.Order) Passed {
+	if o.Timestamp.After(c.passed[o.Sender]) {
+		c.passed[o.Sender] = o.Timestamp
+	}
+	return Passed{o.Sender, c.passed[o.Sender]}
 }
 
 func (c *Core) hold(now time.Time, j *job, ch Change, err error) *Route {

@@ -33,6 +33,7 @@ type rig struct {
 	fail    map[netip.Addr]error
 	kernel  map[netip.Addr]netip.Addr
 	saved   map[netip.Addr]Route
+	passed  Passed
 	refused []Refused
 	replies map[registration.Token]registration.Reply
 	token   registration.Token
@@ -103,6 +104,7 @@ func (r *rig) carryOut(effects []Effect) {
 			for _, a := range e.Forget {
 				delete(r.saved, a)
 			}
+			r.passed = e.Passed
 		case Refused:
 			r.refused = append(r.refused, e)
 		}
@@ -250,9 +252,33 @@ func TestExpiryCutsNothingAndRestoreProgramsAll(t *testing.T) {
 		t.Errorf("expiry removed the route: kernel %v", r.kernel)
 	}
 	again := newRig(t, 0)
-	chs := again.core.Restore([]Route{r.saved[old6]})
+	chs := again.core.Restore([]Route{r.saved[old6]}, nil)
 	if len(chs) != 1 || chs[0] != (Change{Address: old6, Locator: locB}) {
 		t.Errorf("Restore = %v", chs)
 	}
 	again.want("stale after a restart", again.request(routes(1, locC, 100, old6)), mobility.StatusProhibited)
+}
+
+// TestLateRequestAfterARestart: an install that was under way when its route was
+// withdrawn comes when nothing is left that would tell so but its timestamp.
+func TestLateRequestAfterARestart(t *testing.T) {
+	r := newRig(t, 0)
+	late := r.m.Submit(r.now, 99, locR, routes(2, locB, 100, old6), nil)
+	r.want("set", r.request(routes(2, locB, 100, old6)), mobility.StatusAccepted)
+	r.want("withdrawn", r.request(routes(2, locB, 0, old6)), mobility.StatusAccepted)
+	if len(r.saved) != 0 || r.now.Sub(r.passed.Timestamp) > time.Millisecond { // on the wire it is rounded
+		t.Fatalf("saved: routes %v, newest %v, want none and %v", r.saved, r.passed, r.now)
+	}
+	again := newRig(t, 0)
+	again.now = r.now
+	again.core.Restore(nil, []Passed{r.passed})
+	for _, e := range late {
+		if s, ok := e.(registration.Send); ok {
+			again.carryOut(again.core.Step(again.now, Received{Inbound: inbound(t, locM, s)}))
+		}
+	}
+	if len(again.kernel) != 0 {
+		t.Errorf("the late Request brought back %v", again.kernel)
+	}
+	again.want("a new one", again.request(routes(2, locB, 100, old6)), mobility.StatusAccepted)
 }

@@ -123,7 +123,11 @@ func (d *daemon) openServer() error {
 	if err != nil {
 		return err
 	}
-	d.restored = core.Restore(routes)
+	passed, err := d.store.Passed()
+	if err != nil {
+		return err
+	}
+	d.restored = core.Restore(routes, passed)
 	d.registry.MustRegister(admin.Counters("dpmip_router_transport_total", "Mobility Header transport, by event.", d.conn.Counters))
 	d.server = router.NewServer(core, d.fib, d.store, d.conn, d.log, router.NewMetrics(d.registry), d.cfg.Timers.Resync.D())
 	return nil

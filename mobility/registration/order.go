@@ -66,6 +66,21 @@ func (o *order) judge(q *question, clock wire.Timestamp, window time.Duration) v
 	return verdictNewer
 }
 
+// judge compares a Request with what was accepted before: in this process about
+// its VM, in an earlier one about any. It gives the timestamp that it must pass, too.
+// What an earlier process accepted outside the window says nothing: either no
+// Request is that old any more, or the sender's clock was put back.
+func (p *peer) judge(o *order, q *question, clock wire.Timestamp, window time.Duration) (verdict, wire.Timestamp) {
+	v := o.judge(q, clock, window)
+	switch {
+	case v == verdictNewer && q.stamped && q.stamp <= p.passed && within(p.passed, clock, window):
+		return verdictOlder, p.passed
+	case o != nil:
+		return v, o.stamp
+	}
+	return v, 0
+}
+
 // accept makes q the last accepted one.
 func (p *peer) accept(o *order, q *question) {
 	if q.stamped {
@@ -161,6 +176,18 @@ func (n *Node) Restore(orders []Order) {
 		}
 		o.sequence, o.numbered = d.Sequence, true
 	}
+}
+
+// Passed gives back, after a restart, the newest timestamp that a sender's Requests
+// had, whichever VM they were about: what is as old is refused for every VM. It is
+// for callers that keep no Order of a VM of which nothing is left: a Request that
+// was under way when it was ended must not begin it anew.
+func (n *Node) Passed(sender netip.Addr, newest time.Time) {
+	if newest.IsZero() {
+		return
+	}
+	p := n.peer(sender)
+	p.passed = max(p.passed, wire.TimestampOf(newest))
 }
 
 func (o *order) durable(sender netip.Addr) Order {

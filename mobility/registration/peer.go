@@ -23,9 +23,10 @@ type peer struct {
 
 	// Responder.
 	orders map[mobility.VMID]*order
-	recent *list.List // of *order, the least recently accepted first
-	cached *list.List // of *order with a cached Reply, oldest first
-	asks   int        // Answers owed
+	recent *list.List     // of *order, the least recently accepted first
+	cached *list.List     // of *order with a cached Reply, oldest first
+	asks   int            // Answers owed
+	passed wire.Timestamp // no Request up to it is accepted, see Node.Passed
 
 	beat         *heartbeat
 	notices      map[noticeKey]*notice // ours, not yet acknowledged

@@ -84,7 +84,8 @@ func (n *Node) checkReplay(now time.Time, m *wire.Message, q *question) (mobilit
 func (n *Node) checkOrder(now time.Time, q *question, listed mobility.Status, out []Effect) []Effect {
 	p, clock := q.peer, n.clock.read(now)
 	o := p.orders[q.request.VM]
-	switch o.judge(q, clock, n.cfg.Window) {
+	verdict, newest := p.judge(o, q, clock, n.cfg.Window)
+	switch verdict {
 	case verdictRepeated:
 		return n.repeat(now, p, o, out)
 	case verdictOutside:
@@ -93,7 +94,7 @@ func (n *Node) checkOrder(now time.Time, q *question, listed mobility.Status, ou
 		return n.askClock(now, q.peer, out)
 	case verdictOlder:
 		// Tells the sender what its next timestamp must pass.
-		q.request.Timestamp = o.stamp.Time()
+		q.request.Timestamp = newest.Time()
 		return n.refuse(q, mobility.StatusTimestampOlder, count(out, CountRequestOlder))
 	case verdictSequence:
 		q.sequence = o.sequence

@@ -18,6 +18,7 @@ import (
 
 var (
 	bucketRoutes = []byte("routes")
+	bucketPassed = []byte("passed")
 	bucketMeta   = []byte("meta")
 	keyVersion   = []byte("version")
 	keyRestarts  = []byte("restarts")
@@ -44,8 +45,10 @@ func Open(path string, now time.Time) (*File, error) {
 }
 
 func prepare(tx *bbolt.Tx, now time.Time) error {
-	if _, err := tx.CreateBucketIfNotExists(bucketRoutes); err != nil {
-		return err
+	for _, name := range [][]byte{bucketRoutes, bucketPassed} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
 	}
 	meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 	if err != nil {
@@ -114,6 +117,22 @@ func (f *File) Load() ([]router.Route, error) {
 	return out, err
 }
 
+// Passed reads the newest timestamps of management nodes' Requests.
+func (f *File) Passed() ([]router.Passed, error) {
+	var out []router.Passed
+	err := f.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketPassed).ForEach(func(k, v []byte) error {
+			var p router.Passed
+			if err := json.Unmarshal(v, &p); err != nil {
+				return fmt.Errorf("state: timestamp of %x: %w", k, err)
+			}
+			out = append(out, p)
+			return nil
+		})
+	})
+	return out, err
+}
+
 // Save makes the changes durable in one transaction.
 func (f *File) Save(p router.Persist) error {
 	if len(p.Put) == 0 && len(p.Forget) == 0 {
@@ -135,8 +154,19 @@ func (f *File) Save(p router.Persist) error {
 				return err
 			}
 		}
-		return nil
+		return savePassed(tx, p.Passed)
 	})
+}
+
+func savePassed(tx *bbolt.Tx, p router.Passed) error {
+	if !p.Sender.IsValid() || p.Timestamp.IsZero() {
+		return nil
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketPassed).Put(key(p.Sender), raw)
 }
 
 func key(a netip.Addr) []byte { return a.AsSlice() }

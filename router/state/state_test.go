@@ -39,8 +39,12 @@ func TestRoutesSurviveARestart(t *testing.T) {
 		if err := f.Save(router.Persist{Put: []router.Route{want, other}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Save(router.Persist{Forget: []netip.Addr{other.Address}}); err != nil {
+		newest := router.Passed{Sender: netip.MustParseAddr("2001:db8:ff::1"), Timestamp: time.Unix(1700000009, 500_000).UTC()}
+		if err := f.Save(router.Persist{Forget: []netip.Addr{other.Address}, Passed: newest}); err != nil {
 			t.Fatal(err)
+		}
+		if passed, err := f.Passed(); err != nil || cmp.Diff([]router.Passed{newest}, passed, addrs) != "" {
+			t.Errorf("newest timestamps %v, %v, want %v", passed, err, newest)
 		}
 		got, err := f.Load()
 		if err != nil {

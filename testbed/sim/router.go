@@ -16,6 +16,7 @@ type host struct {
 	core     *router.Core
 	kernel   map[netip.Addr]netip.Addr // address -> locator
 	file     map[netip.Addr]router.Route
+	passed   []router.Passed
 	restarts uint32
 	proofs   prover
 	busy     time.Time // its kernel is told one thing after another: until then
@@ -49,7 +50,7 @@ func (r *host) restart(bool) {
 	for _, a := range sortedAddrs(r.file) {
 		routes = append(routes, r.file[a])
 	}
-	for _, ch := range core.Restore(routes) {
+	for _, ch := range core.Restore(routes, r.passed) {
 		r.kernel[ch.Address] = ch.Locator
 		core.Step(r.local(), router.Moved{Address: ch.Address})
 	}
@@ -111,6 +112,7 @@ func (r *host) do(e router.Effect) {
 		for _, a := range e.Forget {
 			delete(r.file, a)
 		}
+		r.passed = []router.Passed{e.Passed} // there is one management node
 	case router.Program:
 		r.later(r.queue(r.w.between(20*time.Microsecond, 2*time.Millisecond)), func() { r.program(e) })
 	}
