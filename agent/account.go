@@ -78,7 +78,7 @@ func (v *vm) trim() {
 	for len(v.Spent) > maxSpent {
 		oldest := -1
 		for i, s := range v.Spent {
-			if s.State == SpentQuarantine && (oldest < 0 || s.Until.Before(v.Spent[oldest].Until)) {
+			if s.State == SpentQuarantine && !s.Until.IsZero() && (oldest < 0 || s.Until.Before(v.Spent[oldest].Until)) {
 				oldest = i
 			}
 		}
@@ -103,12 +103,25 @@ func (c *Core) spendServing(v *vm) {
 	v.Serving = nil
 }
 
+// orphan takes away what restores addresses that the VM, which starts anew here,
+// does not have: nothing it leads to is here. Who may still send to it is not
+// known, so it is not free before the end of this stay.
+func (c *Core) orphan(v *vm) {
+	live := v.Serving.Live()
+	v.Spent = slices.Clone(v.Spent)
+	for i := range v.Spent {
+		if s := &v.Spent[i]; s.State == SpentRestoring && !slices.Contains(live, s.Old) {
+			s.State = SpentQuarantine
+		}
+	}
+}
+
 // quarantine ends the delivery addresses for which which is true: nothing is
 // installed for them any more, and they are free after a while.
 func (c *Core) quarantine(v *vm, which func(Spent) bool) {
 	v.Spent = slices.Clone(v.Spent)
 	for i := range v.Spent {
-		if s := &v.Spent[i]; s.State != SpentQuarantine && which(*s) {
+		if s := &v.Spent[i]; (s.State != SpentQuarantine || s.Until.IsZero()) && which(*s) {
 			s.State, s.Until = SpentQuarantine, c.now.Add(c.cfg.Quarantine)
 		}
 	}

@@ -254,7 +254,7 @@ func (c *Core) letGo(v *vm, a registration.Ask) {
 	// an earlier stay here had reserved.
 	followed := a.Request.Handoff == mobility.HandoffUnchanged
 	c.quarantine(v, func(s Spent) bool {
-		return s.State == SpentRestoring && (!l.hasPair(s.Old) || followed && s.Epoch < l.Epoch)
+		return s.Until.IsZero() && (!l.hasPair(s.Old) || followed && s.Epoch < l.Epoch)
 	})
 	c.persist(v, func(err error) {
 		if err != nil {

@@ -93,7 +93,7 @@ type SpentState uint8
 const (
 	SpentRestoring  SpentState = iota + 1 // turned into the old address and decided again
 	SpentReturning                        // given back: restored, into the fabric
-	SpentQuarantine                       // nothing is installed; not given out before Until
+	SpentQuarantine                       // nothing is installed; not given out before Until, if that is known
 )
 
 // Spent is a delivery address that is not free yet.

@@ -231,7 +231,7 @@ func (c *Core) registered(v *vm, kind submission, r registration.Reply) {
 // node lists those that somebody sends to.
 func (c *Core) unspend(v *vm, kind submission, used []mobility.Delivery) {
 	over := func(s Spent) bool {
-		return s.State == SpentRestoring && s.Epoch < v.Serving.Epoch && !slices.Contains(used, s.Delivery)
+		return s.Until.IsZero() && s.Epoch < v.Serving.Epoch && !slices.Contains(used, s.Delivery)
 	}
 	if kind == submitRefresh && len(used) > 0 && slices.ContainsFunc(v.Spent, over) {
 		c.quarantine(v, over)
@@ -252,8 +252,9 @@ func (c *Core) goLive(v *vm) {
 			if err == nil {
 				err = r.Err
 			}
-			if v.Leaving != nil { // back without a PREPARE: the own redirect is overridden
+			if v.Leaving != nil || len(v.Spent) > 0 { // back without a PREPARE: the own redirect is overridden
 				v.Leaving = nil
+				c.orphan(v)
 				c.keep(v)
 				c.settle(v)
 			}

@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/hwabstraction/haltest"
 	"github.com/dpmip/dpmip/mobility"
+	"github.com/dpmip/dpmip/mobility/registration"
 	"github.com/dpmip/dpmip/offload"
 )
 
@@ -44,5 +47,35 @@ func TestQuarantineOverARestart(t *testing.T) {
 	w.pass(2 * time.Minute)
 	if _, taken := w.core.addrs.owner(dev6); taken || len(w.kept) > 0 {
 		t.Errorf("after the quarantine: taken %v, kept %v", taken, w.kept)
+	}
+}
+
+// TestAttachedOverAnEarlierStay: a VM that was gone is attached anew where an
+// earlier stay had left delivery addresses. The one for an address that it has no
+// more is taken off the device; nobody gets it, and it is free in the end.
+func TestAttachedOverAnEarlierStay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	stale, mine := addr("2001:db8:a:d::77"), addr("2001:db8:a:d::78")
+	spent := func(old, d netip.Addr) Spent {
+		return Spent{Delivery: mobility.Delivery{Old: old, D: d}, State: SpentRestoring, Epoch: 2, Port: "p-vm1"}
+	}
+	w.kept[vm1] = Record{VM: vm1, MAC: mac1, Epoch: 3, Spent: []Spent{spent(away6, stale), spent(old6, mine)}}
+	w.restart()
+	w.goes(stale, haltest.ActDeliver, away6)
+	w.command(func(id CommandID) Event {
+		return Attach{ID: id, VM: vm1, MAC: mac1, Addresses: []netip.Addr{old6}, Wait: time.Second}
+	})
+	w.reply(w.next("attach"), registration.Reply{Epoch: 6})
+	w.holds(hwabstraction.DeliverID(old6), hwabstraction.EgressID("p-vm1", old6), hwabstraction.DeliverID(mine))
+	w.goes(mine, haltest.ActDeliver, old6)
+	w.pass(time.Hour)
+	if owner, _ := w.core.addrs.owner(stale); owner != vm1 {
+		t.Error("an address to which somebody may still send is free")
+	}
+	w.command(func(id CommandID) Event { return Detach{ID: id, VM: vm1} })
+	w.pass(time.Hour)
+	if _, taken := w.core.addrs.owner(stale); taken {
+		t.Error("the address is kept after the VM has gone")
 	}
 }

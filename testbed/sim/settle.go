@@ -174,7 +174,7 @@ func drains(b *mgmt.Binding) bool {
 // of its earlier stay end with its next move.
 func idleSpent(r *agent.Record) bool {
 	return r.Serving != nil && len(r.Serving.Deliveries) == 0 &&
-		!slices.ContainsFunc(r.Spent, func(s agent.Spent) bool { return s.State != agent.SpentRestoring })
+		!slices.ContainsFunc(r.Spent, func(s agent.Spent) bool { return !s.Until.IsZero() })
 }
 
 func restlessRecord(r *agent.Record, serving bool) finding {
