@@ -82,7 +82,7 @@ type Reconciler struct {
 type Switch struct{ Armed, Active bool }
 
 // NewReconciler returns a Reconciler that desires nothing and claims nothing.
-// Its first Sync reads the device.
+// Its first Sync reads the device, unless Adopt has.
 func NewReconciler(c ReconcilerConfig) *Reconciler {
 	c.Batch = cmp.Or(c.Batch, 4096)
 	c.BackoffMin = cmp.Or(c.BackoffMin, 50*time.Millisecond)
@@ -107,13 +107,14 @@ func NewReconciler(c ReconcilerConfig) *Reconciler {
 
 // Adopt reads the device and returns what it holds, so that a new process
 // starts from what the old one has left. Nothing is changed, and nothing that
-// was found is removed before SetDesired claims its owner.
+// was found is removed before SetDesired claims its owner. It is a full
+// resynchronisation: the next one is due a whole interval later.
 func (r *Reconciler) Adopt(ctx context.Context) ([]hwabstraction.RuleStatus, error) {
 	rules, err := r.c.Device.Rules(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("offload: adopt: %w", err)
 	}
-	r.learn(rules)
+	r.read(rules)
 	return rules, nil
 }
 

@@ -114,6 +114,11 @@ func (r *Reconciler) readBack(ctx context.Context) {
 		r.resync = r.c.Now().Add(r.backoff(r.fails))
 		return
 	}
+	r.read(rules)
+}
+
+// read takes a full reading of the device.
+func (r *Reconciler) read(rules []hwabstraction.RuleStatus) {
 	r.fails = 0
 	r.resync = r.c.Now().Add(r.jitter(r.c.Resync))
 	r.learn(rules)
@@ -194,13 +199,18 @@ func (r *Reconciler) puts(owner [16]byte, now time.Time) []hwabstraction.Change 
 		if st.State == StateRefused || st.State == StateOvertaken || now.Before(st.Next) {
 			continue
 		}
-		a := r.actual[x.ID()]
+		id := x.ID()
+		a := r.actual[id]
+		if a == x && nowhere(hwabstraction.RuleStatus{Rule: x, Placement: r.placed[id]}) { // it was read before it was desired
+			r.unset(id)
+			a = nil
+		}
 		changes := placing(x, a, r.claims)
 		switch {
 		case a == x: // desired again before it was removed
-			r.applied(x, r.placed[x.ID()])
+			r.applied(x, r.placed[id])
 		case len(changes) == 0:
-			r.note(x.ID(), &Status{Rule: x, State: StateOvertaken, Err: hwabstraction.ErrStale})
+			r.note(id, &Status{Rule: x, State: StateOvertaken, Err: hwabstraction.ErrStale})
 		}
 		out = append(out, changes...)
 	}

@@ -328,6 +328,28 @@ func TestSuccessorAdopts(t *testing.T) {
 	b.expectDevice(keep)
 }
 
+// What a successor finds that the device has and cannot find by its address is
+// put again at once, without another reading.
+func TestSuccessorPutsAgainWhatIsNowhere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, haltest.Plan{})
+	rule, lost := redirectOf(stamp(1, 1), 1), redirectOf(stamp(1, 1), 2)
+	b.desire(stamp(1, 1), rule, lost)
+	b.sync()
+	b.chaos = b.chaos.Reopen()
+	b.chaos.Place(lost.ID(), hwabstraction.PlacementNone)
+	b.r = b.reconciler(b.chaos)
+	if _, err := b.r.Adopt(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.chaos.Applied()
+	b.desire(stamp(1, 1), rule, lost)
+	b.sync()
+	if log := b.chaos.Applied(); len(log) != 1 || log[0].Target() != lost.ID() {
+		t.Errorf("a successor made the changes %v, want one put of %s", log, lost.ID())
+	}
+}
+
 func TestPlacementIsSeenToFall(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, haltest.Plan{})

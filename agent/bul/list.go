@@ -43,12 +43,33 @@ type Stats = cells.Stats
 // mends at the price of the content; ErrRegionLayout if the area had another
 // size.
 func Open(area []byte) (*List, error) {
+	l, _, err := OpenEach(area, nil)
+	return l, err
+}
+
+// OpenEach is Open, and calls fn with every entry while it is checked, as Range
+// does but for that fn may not touch the list, which is not there yet. It saves
+// reading all of them a second time. Where an entry was thrown away whole is
+// false: then fn has been called with what the list does not hold, and only
+// Range tells what it does.
+func OpenEach(area []byte, fn func(*Entry)) (l *List, whole bool, err error) {
 	var e Entry
 	t, err := cells.Open(area, listKind, func(key, value []byte) bool {
-		_, _, ok := decodeKey(key)
-		return ok && decodeValue(value, &e) == nil
+		st, id, ok := decodeKey(key)
+		if !ok || decodeValue(value, &e) != nil {
+			return false
+		}
+		if fn != nil {
+			e.ID = mobility.VMID{Subtype: st, Bytes: string(id)}
+			fn(&e)
+		}
+		return true
 	})
-	return newList(t, err)
+	if l, err = newList(t, err); err != nil {
+		return nil, false, err
+	}
+	st := l.Stats()
+	return l, st.Torn == 0 && st.Superseded == 0, nil
 }
 
 // Format makes area an empty list, whatever it held.

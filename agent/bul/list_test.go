@@ -20,11 +20,20 @@ import (
 // compare knows netip.Addr, and takes empty slices for equal.
 var compare = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
 
+// mustOpen opens a list, and holds what it was called with meanwhile against
+// what the list has then.
 func mustOpen(t testing.TB, area []byte) *List {
 	t.Helper()
-	l, err := Open(area)
+	n, seen := 0, map[string]string{}
+	l, whole, err := OpenEach(area, func(e *Entry) {
+		n++
+		seen[e.ID.String()] = string(appendValue(nil, e))
+	})
 	if err != nil {
 		t.Fatalf("Open: %v", err)
+	}
+	if whole && (n != l.Len() || !maps.Equal(seen, encoded(l))) {
+		t.Fatalf("%d entries given while opening, %d in the list (-list +given):\n%s", n, l.Len(), cmp.Diff(encoded(l), seen))
 	}
 	return l
 }

@@ -26,37 +26,45 @@ type Records struct {
 func OpenRecords(region hwabstraction.Region, disk *Disk, log *slog.Logger) (r *Records, restored []agent.Record, fresh bool, err error) {
 	r = &Records{disk: disk, log: log}
 	fresh = region.Origin() != hwabstraction.RegionAdopted
-	r.list, err = bul.Open(region.Bytes())
+	var found reading
+	var whole bool
+	r.list, whole, err = bul.OpenEach(region.Bytes(), func(e *bul.Entry) { found.take(e) })
 	if errors.Is(err, bul.ErrCorrupt) {
 		log.Error("the binding update list is damaged: taking the copy on disk", "err", err)
 		fresh = true
 		r.list, err = bul.Format(region.Bytes())
+		found, whole = reading{}, true
 	}
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("daemon: binding update list: %w", err)
 	}
-	restored, damaged := r.read()
-	if !fresh && damaged == 0 {
-		return r, restored, false, nil
+	if !whole { // it was given what the list does not hold
+		found = reading{}
+		r.list.Range(func(e *bul.Entry) bool { found.take(e); return true })
 	}
-	restored, err = r.fromDisk(restored)
+	for _, err := range found.damaged {
+		log.Error("an entry of the binding update list is unreadable", "err", err)
+	}
+	if !fresh && len(found.damaged) == 0 && r.list.Stats().Torn == 0 {
+		return r, found.records, false, nil
+	}
+	restored, err = r.fromDisk(found.records)
 	return r, restored, fresh, err
 }
 
-// read gives what the list holds, and how many of its entries were unreadable.
-func (r *Records) read() (out []agent.Record, damaged int) {
-	damaged = int(r.list.Stats().Torn)
-	r.list.Range(func(e *bul.Entry) bool {
-		rec, err := agent.FromEntry(e)
-		if err != nil {
-			damaged++
-			r.log.Error("an entry of the binding update list is unreadable", "vm", e.ID.String(), "err", err)
-			return true
-		}
-		out = append(out, rec)
-		return true
-	})
-	return out, damaged
+// reading is what a list holds.
+type reading struct {
+	records []agent.Record
+	damaged []error // of the entries that are unreadable
+}
+
+func (r *reading) take(e *bul.Entry) {
+	rec, err := agent.FromEntry(e)
+	if err != nil {
+		r.damaged = append(r.damaged, fmt.Errorf("%s: %w", e.ID, err))
+		return
+	}
+	r.records = append(r.records, rec)
 }
 
 // fromDisk adds the records that only the disk has.

@@ -44,6 +44,8 @@ type process struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	disk     *daemon.Disk
+	memory   *detect.Memory
+	records  *records
 	hardware *detect.Hardware
 	settle   func() // of hurry, when the start is over; nil = nobody hurries
 	hands    *agent.Hands
@@ -61,6 +63,14 @@ type process struct {
 	ctx      context.Context // of the running tasks; set by run before any callback
 }
 
+// records are what an earlier process has left in the region, or on disk.
+type records struct {
+	store    *daemon.Records
+	restored []agent.Record
+	fresh    bool // the region's own content was lost
+	origin   string
+}
+
 func open(ctx context.Context, cfg *config, stderr io.Writer) (*process, error) {
 	p := &process{cfg: cfg, registry: prometheus.NewRegistry(), ready: make(chan struct{})}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -68,7 +78,7 @@ func open(ctx context.Context, cfg *config, stderr io.Writer) (*process, error) 
 	if p.log, err = admin.Logger(stderr, cfg.LogFormat, cfg.LogLevel); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{p.openDisk, p.openConn, p.openHardware, p.openReports, p.openProver, p.openLoop} {
+	for _, step := range []func(context.Context) error{p.openDisk, p.openConn, p.openRegion, p.openBoth, p.openReports, p.openProver, p.openLoop} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -107,15 +117,40 @@ func (p *process) openConn(context.Context) error {
 	return nil
 }
 
-func (p *process) openHardware(ctx context.Context) (err error) {
+func (p *process) openRegion(context.Context) (err error) {
 	if err := os.MkdirAll(filepath.Dir(p.cfg.Region.Path.String()), 0o700); err != nil {
 		return err
 	}
+	p.memory, err = detect.OpenRegion(p.cfg.hardware().Region)
+	return err
+}
+
+// openBoth opens the device and reads the records, neither of which needs the
+// other: a start with many of both takes as long as the longer one.
+func (p *process) openBoth(ctx context.Context) error {
+	read := make(chan error, 1)
+	go func() { read <- p.openRecords() }()
+	err := p.openHardware(ctx)
+	return errors.Join(err, <-read)
+}
+
+func (p *process) openRecords() error {
+	area, err := p.memory.Area(areaList)
+	if err != nil {
+		return err
+	}
+	r := &records{origin: area.Origin().String()}
+	r.store, r.restored, r.fresh, err = daemon.OpenRecords(area, p.disk, p.log)
+	p.records = r
+	return err
+}
+
+func (p *process) openHardware(ctx context.Context) (err error) {
 	if err := os.MkdirAll(p.cfg.bpfDir(), 0o700); err != nil {
 		return err
 	}
 	c := p.cfg.hardware()
-	c.Log = p.log
+	c.Memory, c.Log = p.memory, p.log
 	p.hardware, err = detect.Open(ctx, c)
 	if err != nil {
 		return err
@@ -164,15 +199,7 @@ func (p *process) openProver(context.Context) (err error) {
 }
 
 func (p *process) openLoop(context.Context) error {
-	area, err := p.hardware.Area(areaList)
-	if err != nil {
-		return err
-	}
-	records, restored, fresh, err := daemon.OpenRecords(area, p.disk, p.log)
-	if err != nil {
-		return err
-	}
-	p.hands.KeepForeign = fresh // a list that was lost is no reason to cut anybody
+	p.hands.KeepForeign = p.records.fresh // a list that was lost is no reason to cut anybody
 	restarts, err := p.disk.Restarts(time.Now())
 	if err != nil {
 		return err
@@ -185,15 +212,16 @@ func (p *process) openLoop(context.Context) error {
 	}
 	p.registry.MustRegister(admin.Counters("dpmip_agent_transport_total", "Mobility Header transport, by event.", p.conn.Counters))
 	p.loop = daemon.NewLoop(daemon.Parts{
-		Core: core, Store: records, Worker: p.worker, Post: p.post, Reports: p.reports, Metrics: daemon.NewMetrics(p.registry), Log: p.log,
-		Restored: restored, Rebooted: fresh,
+		Core: core, Store: p.records.store, Worker: p.worker, Post: p.post, Reports: p.reports, Metrics: daemon.NewMetrics(p.registry), Log: p.log,
+		Restored: p.records.restored, Rebooted: p.records.fresh,
 	})
-	daemon.Watch(p.registry, p.loop, records)
+	daemon.Watch(p.registry, p.loop, p.records.store)
 	daemon.WatchTiers(p.registry, p.hardware.Device, p.loop)
 	daemon.WatchMended(p.registry, p.hardware.Device)
-	p.doctor = &daemon.Doctor{Loop: p.loop, Worker: p.worker, Records: records, Machine: p.machine}
+	p.doctor = &daemon.Doctor{Loop: p.loop, Worker: p.worker, Records: p.records.store, Machine: p.machine}
 	p.log.Info("dpmip-agent starts", "version", buildinfo.Version(), "name", p.cfg.Name, "locators", p.cfg.Locators,
-		"records", len(restored), "region", area.Origin().String(), "restarts", restarts)
+		"records", len(p.records.restored), "region", p.records.origin, "restarts", restarts)
+	p.records.restored = nil // the loop's now
 	return nil
 }
 
@@ -217,6 +245,9 @@ func (p *process) close() error {
 	}
 	if p.hardware != nil {
 		errs = append(errs, p.hardware.Close())
+	}
+	if p.memory != nil {
+		errs = append(errs, p.memory.Close())
 	}
 	if p.conn != nil {
 		errs = append(errs, p.conn.Close())

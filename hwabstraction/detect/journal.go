@@ -14,7 +14,7 @@ import (
 // journal opens the backend's journal in its area of the region; nil where the
 // backend is to keep its own.
 func (h *Hardware) journal(c Config) (software.Journal, error) {
-	if c.Region.Journal == "" || h.region == nil {
+	if c.Region.Journal == "" || h.memory == nil {
 		return nil, nil
 	}
 	area, err := h.Area(c.Region.Journal)

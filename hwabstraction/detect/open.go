@@ -10,7 +10,6 @@ import (
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/flows"
-	"github.com/dpmip/dpmip/hwabstraction/nicmem"
 	"github.com/dpmip/dpmip/hwabstraction/software"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev"
 	"github.com/dpmip/dpmip/hwabstraction/switchdev/tc"
@@ -33,6 +32,9 @@ type Config struct {
 	GatewayMAC [6]byte
 	Hold       hwabstraction.HoldLimit
 	Region     RegionConfig
+	// Memory is that region where the caller has opened it, who then closes it
+	// after the Hardware; nil = Open does both.
+	Memory *Memory
 	Log        *slog.Logger // nil = silent
 }
 
@@ -45,29 +47,6 @@ func (c Config) want() Want {
 	return Want{Backend: c.Backend, Attach: c.Attach, Fabric: c.Fabric, SkipHW: c.SkipHW}
 }
 
-// RegionConfig describes the region and who gets what of it.
-type RegionConfig struct {
-	Path  string // "" = no region
-	Size  int64  // bytes
-	Areas []Area
-	// Journal names the area in which the backend keeps the stamps of kernel
-	// routes; "" = beside the rules.
-	Journal string
-}
-
-// Area is a named part of the region; one may have size 0, the rest.
-type Area struct {
-	Name string
-	Size int64
-}
-
-// JournalSize is the size that an area for the backend's journal of n kernel
-// routes needs, in bytes.
-func JournalSize(n int) int64 {
-	const most = nicmem.MaxJournalKey + nicmem.MaxJournalPayload
-	return nicmem.JournalSize(n, most)
-}
-
 // Hardware is what Open has built. The caller closes it.
 type Hardware struct {
 	Device      hwabstraction.Device
@@ -77,7 +56,8 @@ type Hardware struct {
 	Choice      Choice
 	Reason      string // why this backend
 
-	region *nicmem.Region
+	memory *Memory // nil where none was configured
+	own    *Memory // which Close closes
 	source *flows.Source
 	names  *Resolver
 	table  *tc.Conn
@@ -87,14 +67,10 @@ type Hardware struct {
 
 // Area returns a named area of the region; its Close does nothing.
 func (h *Hardware) Area(name string) (hwabstraction.Region, error) {
-	if h.region == nil {
+	if h.memory == nil {
 		return nil, fmt.Errorf("detect: area %q: no region is configured", name)
 	}
-	a, err := h.region.Area(name)
-	if err != nil {
-		return nil, fmt.Errorf("detect: %w", err)
-	}
-	return a, nil
+	return h.memory.Area(name)
 }
 
 // Close lets go of device and region, in this order. Every rule goes on acting.
@@ -118,8 +94,8 @@ func (h *Hardware) Close() error {
 	if h.names != nil {
 		errs = append(errs, h.names.Close())
 	}
-	if h.region != nil {
-		errs = append(errs, h.region.Close())
+	if h.own != nil {
+		errs = append(errs, h.own.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -148,10 +124,8 @@ func Open(ctx context.Context, c Config) (*Hardware, error) {
 }
 
 func (h *Hardware) open(ctx context.Context, c Config) error {
-	if c.Region.Path != "" {
-		if err := h.openRegion(c.Region); err != nil {
-			return err
-		}
+	if err := h.openMemory(c); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -186,15 +160,19 @@ func (h *Hardware) open(ctx context.Context, c Config) error {
 	return nil
 }
 
-func (h *Hardware) openRegion(c RegionConfig) (err error) {
-	areas := make([]nicmem.AreaSpec, len(c.Areas))
-	for i, a := range c.Areas {
-		areas[i] = nicmem.AreaSpec{Name: a.Name, Size: a.Size}
+func (h *Hardware) openMemory(c Config) (err error) {
+	switch {
+	case c.Memory != nil:
+		h.memory = c.Memory
+	case c.Region.Path == "":
+		return nil
+	default:
+		if h.own, err = OpenRegion(c.Region); err != nil {
+			return err
+		}
+		h.memory = h.own
 	}
-	if h.region, err = nicmem.Open(nicmem.Config{Path: c.Path, Size: c.Size, Areas: areas}); err != nil {
-		return fmt.Errorf("detect: %w", err)
-	}
-	h.Region = h.region
+	h.Region = h.memory.region
 	return nil
 }
 

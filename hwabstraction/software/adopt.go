@@ -1,10 +1,6 @@
 package software
 
 import (
-	"errors"
-
-	"github.com/cilium/ebpf"
-
 	"github.com/dpmip/dpmip/hwabstraction"
 )
 
@@ -21,6 +17,10 @@ func (d *Device) adopt() error {
 	}
 	size := uint32(len(d.tables.rules.at))
 	d.slots = allocator{next: 1, size: size, reach: d.tables.rules.reach} // 0 = no rule
+	found, err := d.findable()
+	if err != nil {
+		return err
+	}
 	counting := map[uint32]bool{0: true}
 	for ; d.slots.next < d.slots.size; d.slots.next++ {
 		at := d.slots.next
@@ -35,11 +35,7 @@ func (d *Device) adopt() error {
 			d.slots.free = append(d.slots.free, at)
 			continue
 		}
-		keep, err := d.adoptSlot(journal, at, s)
-		if err != nil {
-			return err
-		}
-		if !keep {
+		if !d.adoptSlot(journal, at, s, found[at]) {
 			s.clear()
 			d.slots.free = append(d.slots.free, at)
 			continue
@@ -85,50 +81,36 @@ func (d *Device) adoptGroups() error {
 	return nil
 }
 
-func (d *Device) adoptSlot(j *slotJournal, at uint32, s *ruleSlot) (bool, error) {
+// adoptSlot takes a slot over; false = it is nobody's. Rules that the index does
+// not name were never published, or their removal was cut off.
+func (d *Device) adoptSlot(j *slotJournal, at uint32, s *ruleSlot, found bool) bool {
 	switch hwabstraction.Kind(s.Kind) {
 	case hwabstraction.KindRedirect, hwabstraction.KindDeliver:
-		return d.adoptIndexed(at, s)
+		return found && d.adoptIndexed(at, s)
 	case hwabstraction.KindEgress:
-		var now uint32
-		err := d.tables.Sources.Lookup(egressKey{Addr: s.Addr, Ifindex: s.Ifindex}, &now)
-		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && now != at {
-			return false, nil
+		if found {
+			d.sources[hwabstraction.EgressID(s.port(), s.Addr.addr())] = at
+			d.opened[s.Ifindex]++
+			d.zoneRefs[s.Addr.addr()]++
 		}
-		d.sources[hwabstraction.EgressID(s.port(), s.Addr.addr())] = at
-		d.opened[s.Ifindex]++
-		d.zoneRefs[s.Addr.addr()]++
-		return true, err
+		return found
 	case hwabstraction.KindTrap:
-		var now uint32
-		err := d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Class: trapClass(s.Proto, s.DstPort)}, &now)
-		if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && now != at {
-			return false, nil
-		}
-		return true, err
+		return found
 	case hwabstraction.KindHostRoute, hwabstraction.KindUnreachable:
 		j.adopt(at)
-		return true, nil
+		return true
 	}
-	return false, nil
+	return false
 }
 
-func (d *Device) adoptIndexed(at uint32, s *ruleSlot) (bool, error) {
-	var e dstEntry
-	if err := d.tables.Dsts.Lookup(s.Addr, &e); err != nil {
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			err = nil
-		}
-		return false, err
-	}
-	deliver := s.Kind == uint8(hwabstraction.KindDeliver)
+func (d *Device) adoptIndexed(at uint32, s *ruleSlot) bool {
 	g := d.index[s.stamp()]
-	if g == nil || (deliver && e.Deliver != at) || (!deliver && e.Redirect != at) {
-		return false, nil
+	if g == nil {
+		return false
 	}
 	g.refs++
-	if !deliver {
-		return true, nil
+	if s.Kind != uint8(hwabstraction.KindDeliver) {
+		return true
 	}
 	if s.Flags&ruleHold != 0 {
 		g.holds++
@@ -136,7 +118,7 @@ func (d *Device) adoptIndexed(at uint32, s *ruleSlot) (bool, error) {
 	a := s.To.addr()
 	d.restores[a] = append(d.restores[a], at)
 	d.zoneRefs[a]++
-	return true, nil
+	return true
 }
 
 // dropEmptyGroups removes groups whose rules never came, and holds whose port

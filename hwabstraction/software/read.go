@@ -2,7 +2,6 @@ package software
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -50,7 +49,11 @@ func (d *Device) Rules(ctx context.Context) ([]hwabstraction.RuleStatus, error) 
 	if d.isClosed() {
 		return nil, hwabstraction.ErrClosed
 	}
-	var out []hwabstraction.RuleStatus
+	found, err := d.findable()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]hwabstraction.RuleStatus, 0, d.slots.next)
 	guarded := map[uint32]bool{} // ports with their program; asked once each
 	for at := uint32(1); at < d.slots.next; at++ {
 		if at%1024 == 0 && ctx.Err() != nil {
@@ -60,11 +63,7 @@ func (d *Device) Rules(ctx context.Context) ([]hwabstraction.RuleStatus, error) 
 		if s.Kind == 0 || s.Kind == uint8(hwabstraction.KindHostRoute) || s.Kind == uint8(hwabstraction.KindUnreachable) {
 			continue
 		}
-		st, err := d.readSlot(at, s, guarded)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, st)
+		out = append(out, d.readSlot(s, found[at], guarded))
 	}
 	return d.readRoutes(out)
 }
@@ -97,41 +96,27 @@ func routePlacement(flags int) hwabstraction.Placement {
 	return hwabstraction.PlacementKernelRoute
 }
 
-// readSlot turns a slot back into its rule, and asks the index whether the
-// programs can find it.
-func (d *Device) readSlot(at uint32, s *ruleSlot, guarded map[uint32]bool) (hwabstraction.RuleStatus, error) {
+// readSlot turns a slot back into its rule; found says whether the programs find
+// it. The ports that were asked for their program are in guarded.
+func (d *Device) readSlot(s *ruleSlot, found bool, guarded map[uint32]bool) hwabstraction.RuleStatus {
 	st := hwabstraction.RuleStatus{Rule: s.rule(), On: true}
-	var named uint32
-	var err error
 	switch hwabstraction.Kind(s.Kind) {
 	case hwabstraction.KindEgress:
-		err = d.tables.Sources.Lookup(egressKey{Addr: s.Addr, Ifindex: s.Ifindex}, &named)
 		on, known := guarded[s.Ifindex]
 		if !known {
 			on = d.attached(s.Ifindex, 0)
 			guarded[s.Ifindex] = on
 		}
-		if err == nil && !on {
-			named = 0
-		}
-	case hwabstraction.KindTrap:
-		err = d.tables.Traps.Lookup(trapKey{Addr: s.Addr, Class: trapClass(s.Proto, s.DstPort)}, &named)
-	default:
-		var e dstEntry
-		err = d.tables.Dsts.Lookup(s.Addr, &e)
-		state := d.tables.groups.at[s.Inst].state()
-		named, st.On = e.Redirect, state&instArmed != 0
-		if s.Kind == uint8(hwabstraction.KindDeliver) {
-			named, st.On = e.Deliver, state&instActive != 0
-		}
+		found = found && on
+	case hwabstraction.KindDeliver:
+		st.On = d.tables.groups.at[s.Inst].state()&instActive != 0
+	case hwabstraction.KindRedirect:
+		st.On = d.tables.groups.at[s.Inst].state()&instArmed != 0
 	}
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return st, fmt.Errorf("software: read %s: %w", st.Rule.ID(), err)
-	}
-	if named == at {
+	if found {
 		st.Placement = hwabstraction.PlacementEBPF
 	}
-	return st, nil
+	return st
 }
 
 // rule is the rule that a slot was made from.
