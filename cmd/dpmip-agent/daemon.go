@@ -275,6 +275,9 @@ func (p *process) run(ctx context.Context) error {
 		}),
 		admin.Socket(p.cfg.Socket.String(), p.control()),
 		task.Watchdog(func(ctx context.Context) error { _, err := p.loop.Contact(ctx); return err }))
+	if p.settle != nil {
+		tasks = append(tasks, task.Func("end of the start", p.settled))
+	}
 	if p.cfg.Metrics != "" {
 		tasks = append(tasks, admin.TCP(p.cfg.Metrics, nil, admin.Health(p.registry, p.doctor.Healthy)))
 	}
@@ -284,10 +287,22 @@ func (p *process) run(ctx context.Context) error {
 		if err := task.Notify("READY=1"); err != nil {
 			p.log.Warn("telling systemd", "err", err)
 		}
-		if p.settle != nil {
-			p.settle()
-		}
 	}}.Run(ctx)
+}
+
+// settled ends the hurry of the start when the device has every rule: until then
+// looking for garbage would only take a processor away from that.
+func (p *process) settled(ctx context.Context) error {
+	select {
+	case <-p.ready:
+	case <-ctx.Done():
+		return nil
+	}
+	if p.worker.Call(ctx, func(context.Context, *agent.Hands) {}) {
+		p.settle()
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (p *process) control() http.Handler {

@@ -22,10 +22,6 @@ import (
 // probing thread.
 func probeKernel() map[string]Finding {
 	out := map[string]Finding{}
-	_ = kernelbtf.Use(func(types *btf.Cache) error {
-		out[BTF], out[CtLookup] = probeBTF(types), probeCtLookup(types)
-		return nil
-	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -48,6 +44,16 @@ func probeKernel() map[string]Finding {
 		out[NFTables] = answer(probeNFTables())
 	}()
 	<-done
+	return out
+}
+
+// probeTypes looks into the kernel's types, which takes the longest of all.
+func probeTypes() map[string]Finding {
+	out := map[string]Finding{}
+	_ = kernelbtf.Use(func(types *btf.Cache) error {
+		out[BTF], out[CtLookup] = probeBTF(types), probeCtLookup(types)
+		return nil
+	})
 	return out
 }
 

@@ -35,7 +35,7 @@ type Config struct {
 	// Memory is that region where the caller has opened it, who then closes it
 	// after the Hardware; nil = Open does both.
 	Memory *Memory
-	Log        *slog.Logger // nil = silent
+	Log    *slog.Logger // nil = silent
 }
 
 // Probes says where to look for what Open would find.
@@ -52,7 +52,7 @@ type Hardware struct {
 	Device      hwabstraction.Device
 	Region      hwabstraction.Region // nil where none was configured
 	Flows       hwabstraction.FlowSource
-	Environment Environment
+	Environment Environment // without what NoTypes leaves out
 	Choice      Choice
 	Reason      string // why this backend
 
@@ -107,7 +107,9 @@ func Open(ctx context.Context, c Config) (*Hardware, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Hardware{Environment: Probe(c.Probes())}
+	probes := c.Probes()
+	probes.NoTypes = true
+	h := &Hardware{Environment: Probe(probes)}
 	if err := h.Environment.owned(); err != nil {
 		return nil, err
 	}

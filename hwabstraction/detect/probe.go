@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,6 +28,9 @@ type ProbeConfig struct {
 	Region string   // path of the region's file; "" = not looked at
 	Fabric []string // ports towards the fabric
 	SkipHW bool     // filters shall stay in the kernel
+	// NoTypes leaves the kernel's types alone: Choose does not need them, and
+	// reading them takes longer than all the rest.
+	NoTypes bool
 }
 
 // Probe looks at the machine. What it cannot find out is Unknown, with the
@@ -40,8 +44,9 @@ func Probe(c ProbeConfig) Environment {
 	if c.Region != "" {
 		e.RegionDir = mountOf(filepath.Dir(c.Region))
 	}
-	for name, f := range kernelFeatures() {
-		e.Features[name] = f
+	maps.Copy(e.Features, kernelFeatures())
+	if !c.NoTypes {
+		maps.Copy(e.Features, typeFeatures())
 	}
 	var uts unix.Utsname
 	if unix.Uname(&uts) == nil {
@@ -60,9 +65,12 @@ func Probe(c ProbeConfig) Environment {
 	return e
 }
 
-// kernelFeatures is asked once: nothing of it changes while a process lives,
-// but for modules that the probes themselves load.
-var kernelFeatures = sync.OnceValue(probeKernel)
+// Kernel features are asked for once: nothing of them changes while a process
+// lives, but for modules that the probes themselves load.
+var (
+	kernelFeatures = sync.OnceValue(probeKernel)
+	typeFeatures   = sync.OnceValue(probeTypes)
+)
 
 // capabilityBits are the numbers of capability.h that matter.
 var capabilityBits = map[string]uint{

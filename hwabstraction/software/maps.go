@@ -107,9 +107,13 @@ func loadTables(cfg Config, fibFlags uint32) (*tables, error) {
 	return t, nil
 }
 
-// loadWith sets the programs' constants for this kernel and loads them.
+// loadWith sets the programs' constants for this kernel and loads them. Where
+// they are pinned the kernel's types are not read.
 func (t *tables) loadWith(types *btf.Cache, spec *ebpf.CollectionSpec, cfg Config, fibFlags uint32) error {
-	t.conntrack = conntrackOptions(types)
+	var known bool
+	if t.conntrack, known = pinnedConntrack(t.dir, uint32(cfg.Mark), fibFlags); !known {
+		t.conntrack = conntrackOptions(types)
+	}
 	for name, value := range map[string]uint32{"ct_opts_size": t.conntrack, "mark_base": uint32(cfg.Mark) << 24, "fib_flags": fibFlags} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return err
@@ -173,8 +177,15 @@ func pinDir(base string) (string, error) {
 	return dir, nil
 }
 
+// Sizes of the kernel's struct bpf_ct_opts that the programs can use: with zones,
+// and without.
+const (
+	ctOptsZone = 16
+	ctOpts     = 12
+)
+
 // conntrackOptions is the size of the kernel's struct bpf_ct_opts that the
-// programs shall use: 16 with zones, 12 without, 0 = no conntrack.
+// programs shall use; 0 = no conntrack.
 func conntrackOptions(types *btf.Cache) uint32 {
 	spec, err := types.Kernel()
 	if err != nil {
@@ -200,8 +211,8 @@ func moduleConntrackOptions(types *btf.Cache) uint32 {
 }
 
 func optionSize(s *btf.Struct) uint32 {
-	if s.Size >= 16 {
-		return 16
+	if s.Size >= ctOptsZone {
+		return ctOptsZone
 	}
-	return 12
+	return ctOpts
 }

@@ -30,6 +30,19 @@ func programKey(constants ...uint32) string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }
 
+// pinnedConntrack gives the conntrackOptions that pinned programs were loaded
+// with: those of this kernel, whose types need not be read for it then. Without
+// conntrack they are, because its module may have come since.
+func pinnedConntrack(dir string, mark, fibFlags uint32) (uint32, bool) {
+	t := tables{dir: dir}
+	for _, size := range []uint32{ctOptsZone, ctOpts} {
+		if _, err := os.Stat(t.programPin("fabric_in", programKey(size, mark, fibFlags))); err == nil {
+			return size, true
+		}
+	}
+	return 0, false
+}
+
 // load loads maps and programs. Where programs of this key are pinned, and use
 // these very maps, they are taken.
 func (t *tables) load(spec *ebpf.CollectionSpec, opts *ebpf.CollectionOptions, key string) error {

@@ -8,6 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/dpmip/dpmip/internal/kernelbtf"
 )
 
 // TestProgramsAreTaken opens a device again: its programs are those that it had,
@@ -21,6 +24,11 @@ func TestProgramsAreTaken(t *testing.T) {
 		return names
 	}
 	before, had := programIDs(t, l.dev[0]), pins()
+	var options uint32
+	l.must(kernelbtf.Use(func(types *btf.Cache) error {
+		options = conntrackOptions(types)
+		return nil
+	}))
 	if len(had) != 2 {
 		t.Fatalf("pins: %v", had)
 	}
@@ -49,6 +57,9 @@ func TestProgramsAreTaken(t *testing.T) {
 		}
 		if names := pins(); len(names) != 2 {
 			t.Errorf("%s: pins %v", tt.name, names)
+		}
+		if d.tables.conntrack != options {
+			t.Errorf("%s: conntrack options of %d bytes, the kernel's types say %d", tt.name, d.tables.conntrack, options)
 		}
 		before = now
 		port, err := d.portIndex("fab0")

@@ -13,7 +13,7 @@ var (
 )
 
 // Use gives f the kernel's types, decoded at their first use: that takes tens of
-// milliseconds and some megabytes, and a starting agent has four uses. They are
+// milliseconds and some megabytes, and an agent has several uses. They are
 // shared from use to use until the collector comes; then the memory is given
 // back. f must not keep them: uses follow one another, because ebpf v0.22 reads
 // a module's types in the kernel's without the kernel's lock (btf/unmarshal.go,
