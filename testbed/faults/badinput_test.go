@@ -53,7 +53,7 @@ func judge(w *world, cases []bad) {
 		if got != c.want {
 			w.t.Errorf("%s: answered %v (answered at all: %v), want %v (255 = silence)", c.name, got, answered, c.want)
 		}
-		w.within(2*time.Second, c.name+": "+c.counter+" raised", func() string {
+		w.eventually(c.name+": "+c.counter+" raised", func() string {
 			if w.metrics(c.at)[c.counter] > was {
 				return ""
 			}
@@ -169,9 +169,9 @@ func reflected(w *world) {
 		{"the management node's own Request", func() (mobility.Status, bool) { return back.ask(to, back.request(id, nil)) }, mobility.StatusAuthFailed, topology.Mgmt, mgmtTransport("drop_auth_spi_direction")},
 		{"the management node's own heartbeat", silent(back, to, back.sign(beat)), silence, topology.Mgmt, mgmtTransport("drop_auth_spi_direction")},
 		{"B's Request, sent by A", func() (mobility.Status, bool) { return borrowed.ask(to, borrowed.request(id, nil)) }, mobility.StatusAuthFailed, topology.Mgmt, mgmtTransport("drop_auth_spi_direction")},
-		{"from outside the inventory", func() (mobility.Status, bool) { return stranger.ask(to, stranger.request(id, nil)) }, silence, topology.Mgmt, mgmtTransport("drop_peer_unknown")},
-		{"B's Request to A", func() (mobility.Status, bool) { return toA.ask(a.Locator.V6, toA.request(id, nil)) }, silence, topology.HVA, agentTransport("drop_peer_unknown")},
-		{"B's Request to a router", func() (mobility.Status, bool) { return toA.ask(p.Routers[0].Locator.V6, toA.request(id, nil)) }, silence, p.Routers[0].Name, routerTransport("drop_peer_unknown")},
+		{"from outside the inventory", func() (mobility.Status, bool) { return stranger.askInVain(to, stranger.request(id, nil)) }, silence, topology.Mgmt, mgmtTransport("drop_peer_unknown")},
+		{"B's Request to A", func() (mobility.Status, bool) { return toA.askInVain(a.Locator.V6, toA.request(id, nil)) }, silence, topology.HVA, agentTransport("drop_peer_unknown")},
+		{"B's Request to a router", func() (mobility.Status, bool) { return toA.askInVain(p.Routers[0].Locator.V6, toA.request(id, nil)) }, silence, p.Routers[0].Name, routerTransport("drop_peer_unknown")},
 	})
 }
 

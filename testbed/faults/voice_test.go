@@ -135,13 +135,24 @@ func (v *voice) sign(m *wire.Message) []byte {
 	return b
 }
 
-// ask sends a Request and waits for its Reply; silence is no Reply.
+// ask sends a Request and waits for its Reply, patiently: one is wanted.
 func (v *voice) ask(to netip.Addr, request []byte) (status mobility.Status, answered bool) {
+	v.w.t.Helper()
+	return v.askFor(slower(10*time.Second), to, request)
+}
+
+// askInVain is ask where silence is wanted.
+func (v *voice) askInVain(to netip.Addr, request []byte) (status mobility.Status, answered bool) {
+	v.w.t.Helper()
+	return v.askFor(time.Second, to, request)
+}
+
+func (v *voice) askFor(wait time.Duration, to netip.Addr, request []byte) (status mobility.Status, answered bool) {
 	v.w.t.Helper()
 	var q wire.Message
 	v.w.must(q.Parse(request))
 	v.say(to, request)
-	r := v.reply(to, q.Request.Sequence, time.Second)
+	r := v.reply(to, q.Request.Sequence, wait)
 	if r == nil {
 		return 0, false
 	}
