@@ -29,21 +29,25 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, dir: t.TempDir(), client: "http://" + free(t), peer: "http://" + free(t)}
+	at := free(t, 2)
+	c := &cluster{t: t, dir: t.TempDir(), client: "http://" + at[0], peer: "http://" + at[1]}
 	c.start()
 	t.Cleanup(c.kill)
 	return c
 }
 
-// free is an address on loopback that nobody listens on.
-func free(t *testing.T) string {
+// free are addresses on loopback that nobody listens on, no two the same.
+func free(t *testing.T, n int) (addrs []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addrs
 }
 
 func (c *cluster) start() {
