@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -90,6 +89,13 @@ func (tp *tap) record(on bool) {
 	tp.on = on
 }
 
+// recorded says how many frames there are.
+func (tp *tap) recorded() int {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	return len(tp.frames)
+}
+
 // again sends every recorded frame once more and says how many.
 func (tp *tap) again() uint64 {
 	tp.t.Helper()
@@ -112,7 +118,7 @@ func TestInjectedFaultsAreSeen(t *testing.T) {
 	settled := lostAtPorts(t, l).UDP
 	waitFor(t, func() bool { return lostAtPorts(t, l).UDP > settled+100 })
 	tp.record(true)
-	pause(20 * time.Millisecond)
+	waitFor(t, func() bool { return tp.recorded() >= 50 })
 	tp.record(false)
 	settled = lostAtPorts(t, l).UDP
 	waitFor(t, func() bool { return lostAtPorts(t, l).UDP > settled+100 })
