@@ -203,9 +203,11 @@ func TestSomebodyTakesAway(t *testing.T) {
 			if got := a.dev.Mended(); got[tt.what] != tt.n {
 				t.Errorf("mended %v, want %s %d and no more\n%s", got, tt.what, tt.n, a.log)
 			}
-			if ok, err := a.dev.nft.intact(a.dev.adoptedZones()); !ok || err != nil {
-				t.Errorf("the netfilter table is not what it was: %v", err)
-			}
+			a.dev.locked(func() {
+				if ok, err := a.dev.nft.intact(a.dev.adoptedZones()); !ok || err != nil {
+					t.Errorf("the netfilter table is not what it was: %v", err)
+				}
+			})
 		})
 	}
 }

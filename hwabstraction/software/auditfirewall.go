@@ -15,6 +15,8 @@ var chainRules = map[string]int{"large": 1, "zones": 6, "reject": 2}
 // intact reports whether the table is as it was written: its chains, their
 // rules, and a zone for each of these addresses and no other.
 func (f *firewall) intact(zones map[netip.Addr]uint16) (bool, error) {
+	f.asking.Lock()
+	defer f.asking.Unlock()
 	t := table()
 	if _, err := f.look.ListTableOfFamily(t.Name, t.Family); errors.Is(err, unix.ENOENT) {
 		return false, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -17,8 +18,10 @@ const tableName = "dpmip"
 // zone, and rejects packets that the programs marked so.
 type firewall struct {
 	conn  *nftables.Conn
-	look  *nftables.Conn         // the audit's: answers to it do not mix with those to conn
-	zones map[bool]*nftables.Set // by: is IPv4
+	zones map[bool]*nftables.Set // by: is IPv4; read only
+
+	asking sync.Mutex     // guards look: one question after the other
+	look   *nftables.Conn // the audit's: answers to it do not mix with those to conn
 }
 
 // zoneChange is what a batch does to the zones.
@@ -62,7 +65,7 @@ func (z *zoneChange) remove(d *Device, a netip.Addr) {
 // adopted.
 func (d *Device) openFirewall() error {
 	// Sockets for good: the kernel takes some 10 ms to close one.
-	d.nft = &firewall{zones: map[bool]*nftables.Set{}}
+	d.nft = &firewall{zones: map[bool]*nftables.Set{true: zoneSet(true), false: zoneSet(false)}}
 	for _, c := range []**nftables.Conn{&d.nft.conn, &d.nft.look} {
 		var err error
 		if *c, err = nftables.New(nftables.WithNetNSFd(d.ns.fd()), nftables.AsLasting()); err != nil {
@@ -82,7 +85,7 @@ func (d *Device) writeFirewall() error {
 	f.conn.AddTable(t)
 	f.conn.DelTable(t)
 	f.conn.AddTable(t)
-	if err := f.addZones(t, d.adoptedZones()); err != nil {
+	if err := f.addZones(d.adoptedZones()); err != nil {
 		return fmt.Errorf("software: nftables: %w", err)
 	}
 	f.addNotrack(t, d.mark(markLarge))
@@ -124,19 +127,20 @@ func (d *Device) adoptedZones() map[netip.Addr]uint16 {
 	return zones
 }
 
-func (f *firewall) addZones(t *nftables.Table, zones map[netip.Addr]uint16) error {
+// zoneSet is the map from VMs' addresses to zones. It has an ID of ours: the
+// library's counter is not for several goroutines.
+func zoneSet(ipv4 bool) *nftables.Set {
+	if ipv4 {
+		return &nftables.Set{Table: table(), Name: "zones4", ID: 4, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeInetService}
+	}
+	return &nftables.Set{Table: table(), Name: "zones6", ID: 6, IsMap: true, KeyType: nftables.TypeIP6Addr, DataType: nftables.TypeInetService}
+}
+
+func (f *firewall) addZones(zones map[netip.Addr]uint16) error {
 	for _, v4 := range []bool{true, false} {
-		s := &nftables.Set{ // with an ID of ours: the library's counter is not for several goroutines
-			Table: t, Name: "zones6", ID: 6, IsMap: true,
-			KeyType: nftables.TypeIP6Addr, DataType: nftables.TypeInetService,
-		}
-		if v4 {
-			s.Name, s.ID, s.KeyType = "zones4", 4, nftables.TypeIPAddr
-		}
-		if err := f.conn.AddSet(s, elements(zones, v4)); err != nil {
+		if err := f.conn.AddSet(f.zones[v4], elements(zones, v4)); err != nil {
 			return err
 		}
-		f.zones[v4] = s
 	}
 	return nil
 }
