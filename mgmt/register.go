@@ -115,6 +115,7 @@ func (c *Core) startsOver(b *Binding) {
 	for i := range b.Anchors {
 		b.Anchors[i].Confirmed = false
 	}
+	c.advance(b) // it may have been all that a move waited for
 }
 
 // checkEpoch compares a serving hypervisor's epoch with the binding's. One
