@@ -128,8 +128,8 @@ func (c *Core) mayPrepare(b *Binding, to string, o mobility.MoveOptions) error {
 		return no("a cold move leaves no redirect: kept addresses would be reached by nobody (want redirect = routed, or addresses = renumber)")
 	case o.Redirect == mobility.RedirectRouted && o.Addresses == mobility.AddressesKeep && len(c.inv.Outwards(to)) == 0:
 		return no("no router of the inventory leads to %s: kept addresses cannot be routed there", to)
-	case o.Mode != mobility.ModeCold && o.Redirect == mobility.RedirectTranslated && c.orphan(b, to).IsValid():
-		return no("%s redirects %s no longer since a cold move: it would be reached by nobody (want redirect = routed)", c.inv.Home(c.orphan(b, to)), c.orphan(b, to))
+	case o.Mode != mobility.ModeCold && (o.Redirect == mobility.RedirectTranslated || o.New != mobility.PolicyRedirect) && c.orphan(b, to).IsValid():
+		return no("%s redirects %s no longer since a cold move: it would be reached by nobody (want redirect = routed, new = redirect)", c.inv.Home(c.orphan(b, to)), c.orphan(b, to))
 	case len(addrs) > mobility.MaxOldAddresses:
 		return mobility.Refuse(mobility.StatusResources, "vm %s has %d live old addresses, at most %d can move", b.VM, len(addrs), mobility.MaxOldAddresses)
 	}
