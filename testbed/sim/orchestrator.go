@@ -36,6 +36,7 @@ type mover struct {
 	stop  stopAt
 	lost  bool // without the source
 	epoch mobility.Epoch
+	freed mobility.Epoch // the move that the source has released the VM for
 	tries int
 }
 
@@ -170,7 +171,7 @@ func (j *mover) release() {
 			j.again(j.await)
 			return
 		}
-		j.g.where = ""
+		j.g.where, j.freed = "", a.Epoch
 		j.w.dirty = true
 		j.w.after(j.pause, func() {
 			if j.stop == stopSwitched {
@@ -183,8 +184,14 @@ func (j *mover) release() {
 	})
 }
 
-// arrive puts the VM's port at the destination.
+// arrive puts the VM's port at the destination, unless the move has been aborted
+// since the release: another one to there may be ready by now, for which the source
+// has released nothing.
 func (j *mover) arrive() {
+	if m := j.w.mgmt.moves[j.g.id][j.freed]; m != nil && m.State == mgmt.MoveAborted && j.w.mgmt.alive {
+		j.back()
+		return
+	}
 	j.g.where = j.to
 	j.w.dirty = true
 	j.activate()
