@@ -66,15 +66,15 @@ func report(t *testing.T, s *Schedule, sb sabotage) {
 		t.Errorf("seed %d failed once and does not again: the simulator is not deterministic", s.Seed)
 		return
 	}
-	small := Shrink(s, shrinkBudget, sameFailure(v, sb))
+	small := Shrink(s, shrinkBudget, sameFailure(v, func(c *Schedule) *Violation { return run(c, sb, nil) }))
 	t.Errorf("seed %d: %v\nshrunk to %d operations (run with -run TestReplay -replay FILE -v):\n\n# %v\n%s",
 		s.Seed, v, len(small.Ops), run(small, sb, nil), small)
 }
 
-// sameFailure tells whether a schedule breaks the same invariant as v.
-func sameFailure(v *Violation, sb sabotage) func(*Schedule) bool {
+// sameFailure tells whether a schedule's history breaks the same invariant as v.
+func sameFailure(v *Violation, history func(*Schedule) *Violation) func(*Schedule) bool {
 	return func(s *Schedule) bool {
-		x := run(s, sb, nil)
+		x := history(s)
 		return x != nil && x.Rule == v.Rule
 	}
 }
