@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/cross/bundle"
 	"github.com/dpmip/dpmip/cross/health"
@@ -85,9 +86,11 @@ type card struct {
 }
 
 // start starts the card, as after power-on.
-func start(t *testing.T, dir string) *card {
+func start(t *testing.T, dir string) *card { return startOn(t, dir, slots.Dir(dir)) }
+
+func startOn(t *testing.T, dir string, fs slots.FS) *card {
 	t.Helper()
-	store, err := slots.Open(slots.Dir(dir), []ed25519.PublicKey{key.Public().(ed25519.PublicKey)}, "arm64")
+	store, err := slots.Open(fs, []ed25519.PublicKey{key.Public().(ed25519.PublicKey)}, "arm64")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,6 +214,65 @@ func TestRefusedWithoutASwitch(t *testing.T) {
 			t.Errorf("the agent was touched (-want +got):\n%s", d)
 		}
 	})
+}
+
+// tight is a folder with so much room.
+type tight struct {
+	slots.Dir
+	room *int // bytes; negative = any number
+}
+
+type tightFile struct {
+	slots.File
+	room *int
+}
+
+func (d tight) Create(name string) (slots.File, error) {
+	f, err := d.Dir.Create(name)
+	return tightFile{f, d.room}, err
+}
+
+func (f tightFile) Write(b []byte) (int, error) {
+	if *f.room < 0 {
+		return f.File.Write(b)
+	}
+	n, err := f.File.Write(b[:min(len(b), *f.room)])
+	if *f.room -= n; err == nil && n < len(b) {
+		err = unix.ENOSPC
+	}
+	return n, err
+}
+
+// TestFullPartitionIsSaidAndCounted: an update for which the configuration
+// partition has no room, as a whole or but for the record that it is on trial, is
+// refused with that reason, counted, and touches nothing.
+func TestFullPartitionIsSaidAndCounted(t *testing.T) {
+	bundle := len(packed(t, 2, "good 2", key))
+	for _, room := range []int{0, bundle / 2, bundle, bundle + 1} {
+		synctest.Test(t, func(t *testing.T) {
+			dir, left := t.TempDir(), -1
+			c := startOn(t, dir, tight{slots.Dir(dir), &left})
+			if err := c.update(t, 1, "good 1"); err != nil {
+				t.Fatal(err)
+			}
+			left = room
+			if err := c.update(t, 2, "good 2"); !errors.Is(err, unix.ENOSPC) || !strings.HasPrefix(err.Error(), "slots: ") {
+				t.Errorf("room for %d bytes: %v, want that there is no space left", room, err)
+			}
+			if n := c.Counted(Refused); n != 1 {
+				t.Errorf("room for %d bytes: %d refusals were counted", room, n)
+			}
+			if d := cmp.Diff([]string{"good image", "good 1"}, c.w.history); d != "" {
+				t.Errorf("room for %d bytes: the agent was touched (-want +got):\n%s", room, d)
+			}
+			if left = -1; start(t, dir).w.running != "good 1" {
+				t.Error("the next start runs another agent")
+			}
+			if err := c.update(t, 3, "good 3"); err != nil {
+				t.Errorf("with room again: %v", err)
+			}
+		})
+	}
 }
 
 // TestCorruptSlotIsSaidAndCounted damages the running slot's file: the next start

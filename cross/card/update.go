@@ -38,6 +38,7 @@ func (c *Card) Update(ctx context.Context, r io.Reader, watch func(string)) erro
 	}
 	c.say(watch, "version %d (%s) is in slot %s, starting it", m.Version, m.Release, slot)
 	if err := c.cfg.Store.Begin(slot, c.cfg.Tries); err != nil {
+		c.Count(Refused)
 		return err
 	}
 	agent := c.Boot()
