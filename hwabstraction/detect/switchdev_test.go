@@ -44,7 +44,7 @@ func (r *fastRig) open(t testing.TB, e haltest.Env) (hwabstraction.Device, error
 	}
 	slow, err := software.Open(software.Config{
 		NetNS: e.NetNS, BPFDir: e.BPFFS, Fabric: []string{e.Fabric}, Attach: software.AttachClsBPF,
-		Place: software.Place{Priority: switchdev.SlowPriority, Chain: switchdev.SlowChain}, MaxRules: 1024, MaxFlows: 1024,
+		Place: software.Place{Priority: switchdev.SlowPriority, Chain: switchdev.SlowChain}, MaxRules: 1024, MaxFlows: 1024, Audit: 100 * time.Millisecond,
 	})
 	if err != nil {
 		return nil, err
@@ -71,6 +71,11 @@ func (r *fastRig) open(t testing.TB, e haltest.Env) (hwabstraction.Device, error
 	}
 	t.Cleanup(func() {
 		d.Close()
+		for what, n := range slow.Mended() {
+			if n > 0 {
+				t.Errorf("%s was mended %d times, and nobody had touched it", what, n)
+			}
+		}
 		if err := kernel.Close(); err != nil {
 			t.Error(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/cilium/ebpf"
@@ -152,12 +151,8 @@ func (d *Device) attached(ifindex uint32, program ebpf.ProgramID) bool {
 		info, err := l.Info()
 		return err == nil && info.TCX() != nil && info.TCX().Ifindex == ifindex && (program == 0 || info.Program == program)
 	}
-	have, err := d.filters(ifindex, program)
-	if err != nil {
-		return false
-	}
 	for _, p := range d.cfg.Place.places() {
-		if !slices.Contains(have, p) {
+		if !d.filterThere(ifindex, p, program) {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cilium/ebpf/ringbuf"
+	nl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,7 @@ type Device struct {
 	ns      *namespace
 	tables  *tables
 	nl      *netlink.Handle
+	ask     *nl.Conn // for single filters
 	rt      *rtConn
 	openRT  *rtConn // the opener's: it waits for no batch
 	packets int     // AF_PACKET socket
@@ -154,6 +156,9 @@ func (d *Device) dial() (err error) {
 	if d.nl, err = netlink.NewHandleAt(netns.NsHandle(d.ns.fd()), unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("software: netlink: %w", err)
 	}
+	if d.ask, err = nl.Dial(unix.NETLINK_ROUTE, &nl.Config{NetNS: d.ns.fd()}); err != nil {
+		return fmt.Errorf("software: netlink: %w", err)
+	}
 	if d.rt, err = openIn(d.ns, dialRoute); err != nil {
 		return err
 	}
@@ -265,6 +270,9 @@ func (d *Device) Close() error {
 	}
 	if d.nl != nil {
 		d.nl.Close()
+	}
+	if d.ask != nil {
+		errs = append(errs, d.ask.Close())
 	}
 	for _, c := range []*rtConn{d.rt, d.openRT} {
 		if c != nil {

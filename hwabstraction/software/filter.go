@@ -1,12 +1,14 @@
 package software
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
+	nl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +17,7 @@ import (
 const (
 	filterHandle = 0xd9
 	filterName   = "dpmip_"
+	sizeofTCMsg  = 20 // struct tcmsg
 )
 
 // DefaultPriority is that of the filter in chain 0.
@@ -74,9 +77,8 @@ func (p place) filter(ifindex uint32) *netlink.BpfFilter {
 	return f
 }
 
-// filters are the places of our filters on a port, as the kernel has them: those
-// of one program, or of any (0).
-func (d *Device) filters(ifindex uint32, program ebpf.ProgramID) ([]place, error) {
+// filters are the places of our filters on a port, as the kernel has them.
+func (d *Device) filters(ifindex uint32) ([]place, error) {
 	fs, err := d.nl.FilterList(&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}, netlink.HANDLE_MIN_INGRESS)
 	if err != nil {
 		return nil, err
@@ -85,9 +87,6 @@ func (d *Device) filters(ifindex uint32, program ebpf.ProgramID) ([]place, error
 	for _, f := range fs {
 		b, ok := f.(*netlink.BpfFilter)
 		if !ok || b.Attrs().Handle != filterHandle || !strings.HasPrefix(b.Name, filterName) {
-			continue
-		}
-		if program != 0 && b.Id != int(program) {
 			continue
 		}
 		p := place{priority: b.Attrs().Priority}
@@ -99,10 +98,59 @@ func (d *Device) filters(ifindex uint32, program ebpf.ProgramID) ([]place, error
 	return out, nil
 }
 
+// filterThere reports whether a program of ours (0 = any) stands at a place. It asks
+// for that filter alone: a fast path may have thousands on the port.
+func (d *Device) filterThere(ifindex uint32, at place, program ebpf.ProgramID) bool {
+	b := make([]byte, 8, sizeofTCMsg)
+	binary.NativeEndian.PutUint32(b[4:], ifindex)
+	protocol := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
+	for _, v := range []uint32{filterHandle, netlink.HANDLE_MIN_INGRESS, uint32(at.priority)<<16 | uint32(protocol)} {
+		b = binary.NativeEndian.AppendUint32(b, v)
+	}
+	ae := nl.NewAttributeEncoder()
+	ae.Uint32(unix.TCA_CHAIN, at.chain)
+	attrs, err := ae.Encode()
+	if err != nil {
+		return false
+	}
+	got, err := d.ask.Execute(nl.Message{Header: nl.Header{Type: unix.RTM_GETTFILTER, Flags: nl.Request}, Data: append(b, attrs...)})
+	if err != nil || len(got) != 1 || len(got[0].Data) < sizeofTCMsg {
+		return false
+	}
+	id, name, err := bpfFilter(got[0].Data[sizeofTCMsg:])
+	return err == nil && strings.HasPrefix(name, filterName) && (program == 0 || id == uint32(program))
+}
+
+// bpfFilter reads program and name of a cls_bpf filter's attributes.
+func bpfFilter(attrs []byte) (id uint32, name string, err error) {
+	const bpfName, bpfID = 7, 11 // TCA_BPF_NAME, TCA_BPF_ID
+	ad, err := nl.NewAttributeDecoder(attrs)
+	if err != nil {
+		return 0, "", err
+	}
+	for ad.Next() {
+		if ad.Type() != unix.TCA_OPTIONS {
+			continue
+		}
+		ad.Nested(func(o *nl.AttributeDecoder) error {
+			for o.Next() {
+				switch o.Type() {
+				case bpfName:
+					name = o.String()
+				case bpfID:
+					id = o.Uint32()
+				}
+			}
+			return nil
+		})
+	}
+	return id, name, ad.Err()
+}
+
 // removeFilters removes our filters but those at the places to keep. On a port
 // without a clsact there are none.
 func (d *Device) removeFilters(ifindex uint32, keep []place) {
-	have, err := d.filters(ifindex, 0)
+	have, err := d.filters(ifindex)
 	if err != nil {
 		d.log.Warn("filters of another configuration may be left", "port", ifindex, "err", err)
 	}

@@ -36,7 +36,7 @@ func TestPlaces(t *testing.T) {
 		l.must(err)
 		t.Cleanup(func() { d.Close() })
 		l.dev[0] = d
-		got, err := d.filters(fabric, 0)
+		got, err := d.filters(fabric)
 		l.must(err)
 		byChain := map[place]bool{}
 		for _, p := range got {
