@@ -12,6 +12,7 @@ import (
 // read again with it only where something looks wrong.
 func (d *Device) audit() {
 	d.mendPorts(true)
+	d.mendPins()
 	d.mendPrograms()
 	d.mendPolicy()
 	d.mendRoutes()

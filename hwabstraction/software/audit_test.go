@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -164,6 +165,8 @@ func TestSomebodyTakesAway(t *testing.T) {
 		{"the pinned link", AttachTCX, 20 * time.Millisecond, func(a *audited) {
 			a.must(os.Remove(a.dev.linkPin(uint32(a.hv.link("fab0").Attrs().Index))))
 		}, mendedProgram, 1, program},
+		{"all pins", AttachClsBPF, 20 * time.Millisecond, func(a *audited) { a.must(os.RemoveAll(a.dev.tables.dir)) }, mendedPin, 15, "removed pins"},
+		{"all pins, links too", AttachTCX, 20 * time.Millisecond, func(a *audited) { a.must(os.RemoveAll(a.dev.tables.dir)) }, mendedProgram, 3, program},
 		{"policy rules", AttachAuto, never, func(a *audited) {
 			for _, fam := range []int{unix.AF_INET, unix.AF_INET6} {
 				rules, err := a.hv.nl.RuleList(fam)
@@ -210,6 +213,38 @@ func TestSomebodyTakesAway(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPinsOutliveTheirRemoval: after its pins were removed and put back, the next
+// process finds what this one held.
+func TestPinsOutliveTheirRemoval(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t, AttachAuto, never)
+	want, err := a.dev.Rules(t.Context())
+	a.must(err)
+	a.must(os.RemoveAll(a.dev.tables.dir))
+	a.dev.audit()
+	d := a.open(0)
+	got, err := d.Rules(t.Context())
+	a.must(err)
+	if diff := cmp.Diff(byID(want), byID(got), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("rules (-before +after):\n%s", diff)
+	}
+	a.whole(t)
+}
+
+// TestNoPlaceForPins: where the file system of the pins is gone, that is said, and
+// nothing is written elsewhere.
+func TestNoPlaceForPins(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t, AttachClsBPF, never)
+	a.must(unix.Unmount(filepath.Join(a.dir[0], "bpf"), unix.MNT_DETACH))
+	a.dev.audit()
+	a.await(t, mendedPin, 0, "is on no bpffs any more")
+	if left, err := os.ReadDir(filepath.Join(a.dir[0], "bpf")); err != nil || len(left) > 0 {
+		t.Errorf("left on another file system: %v, %v", left, err)
+	}
+	a.whole(t)
 }
 
 // delRoutes deletes our routes from a table.

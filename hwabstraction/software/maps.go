@@ -19,6 +19,7 @@ import (
 type tables struct {
 	bpfObjects
 	dir    string
+	key    string // of the programs' pins
 	rules  *mapped[ruleSlot]
 	groups *mapped[instSlot]
 
@@ -120,7 +121,8 @@ func (t *tables) loadWith(types *btf.Cache, spec *ebpf.CollectionSpec, cfg Confi
 		}
 	}
 	opts := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: t.dir}, Cache: types}
-	if err := t.load(spec, opts, programKey(t.conntrack, uint32(cfg.Mark), fibFlags)); err != nil {
+	t.key = programKey(t.conntrack, uint32(cfg.Mark), fibFlags)
+	if err := t.load(spec, opts, t.key); err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
 	return nil

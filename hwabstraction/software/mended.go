@@ -8,6 +8,7 @@ import (
 // What is mended, as Mended names it.
 const (
 	mendedProgram  = "program"     // on a port
+	mendedPin      = "pin"         // of a map or a program
 	mendedPort     = "port"        // rules of a port that was made anew
 	mendedFabric   = "fabric_port" // one that was made anew
 	mendedPolicy   = "policy_rule" // of routing
@@ -23,7 +24,7 @@ type tally struct {
 
 func newTally() *tally {
 	n := map[string]uint64{}
-	for _, what := range []string{mendedProgram, mendedPort, mendedFabric, mendedPolicy, mendedRoute, mendedFirewall} {
+	for _, what := range []string{mendedProgram, mendedPin, mendedPort, mendedFabric, mendedPolicy, mendedRoute, mendedFirewall} {
 		n[what] = 0
 	}
 	return &tally{n: n}

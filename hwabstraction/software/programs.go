@@ -93,12 +93,17 @@ func (t *tables) takePrograms(key string) bool {
 	return false
 }
 
+// pinned are the maps that are pinned, each under its name.
+func (t *tables) pinned() []*ebpf.Map {
+	return []*ebpf.Map{
+		t.Counters, t.Drops, t.Dsts, t.Flows, t.Frags, t.Groups, t.Judged, t.Mtus, t.Ports, t.Rules, t.Sources, t.Trapped, t.Traps,
+	}
+}
+
 // mapIDs are the kernel's numbers of the pinned maps, by name.
 func (t *tables) mapIDs() (map[string]ebpf.MapID, error) {
 	ids := map[string]ebpf.MapID{}
-	for _, m := range []*ebpf.Map{
-		t.Counters, t.Drops, t.Dsts, t.Flows, t.Frags, t.Groups, t.Judged, t.Mtus, t.Ports, t.Rules, t.Sources, t.Trapped, t.Traps,
-	} {
+	for _, m := range t.pinned() {
 		info, err := m.Info()
 		if err != nil {
 			return nil, err
