@@ -43,11 +43,11 @@ func (w *World) checkPaths(f *fabric, g *guest) {
 }
 
 // cleaned tells whether nothing is left of an earlier stay of a guest that is
-// attached again.
+// attached again. A router that is still to be told may have a route of that stay.
 func (w *World) cleaned(g *guest) bool {
 	b := w.binding(g)
 	return g.attached && b != nil && b.Epoch >= mobility.Epoch(g.top) &&
-		!slices.ContainsFunc(b.Routes, func(r mgmt.Route) bool { return r.Withdraw }) &&
+		!slices.ContainsFunc(b.Routes, func(r mgmt.Route) bool { return r.Withdraw || !r.Confirmed }) &&
 		!slices.ContainsFunc(b.Anchors, func(a mgmt.Anchor) bool { return a.Cold || !a.Confirmed })
 }
 

@@ -152,6 +152,9 @@ func (w *World) restlessGuest(g *guest) finding {
 		if why := restlessRecord(h.record(g.id), g.where == name); why != (finding{}) {
 			return why.in("%s at %s: ", g.id, name)
 		}
+		if slices.ContainsFunc(h.queue, func(j deviceJob) bool { return j.note == nil && !reads(j.effect) }) {
+			return findingf("%s: its card is just being told", name)
+		}
 		if u := h.hands.Reconciler.Unsettled(); len(u) > 0 {
 			return findingf("%s: rule %s is %s: %v", name, u[0].Rule.ID(), u[0].State, u[0].Err)
 		}
