@@ -230,7 +230,9 @@ func (c *Core) point(b *Binding, hypervisor string, e mobility.Epoch, slots []ne
 	b.Options, b.Deliveries = m.Options, slices.Clone(m.Deliveries)
 	b.dropAnchor(hypervisor)
 	b.dropAnchor(source)
-	b.Anchors = append(b.Anchors, Anchor{Hypervisor: source, Addrs: live})
+	if source != hypervisor { // it is the same where a restored store adopts a return that it has missed
+		b.Anchors = append(b.Anchors, Anchor{Hypervisor: source, Addrs: live})
+	}
 	for i := range b.Anchors {
 		a := &b.Anchors[i]
 		a.Epoch, a.Confirmed, a.Cold = e, false, a.Cold || isCold

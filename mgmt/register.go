@@ -76,6 +76,9 @@ func (c *Core) refresh(q *question) error {
 		}
 	}
 	changed := !sameSet(r.Slots, q.b.Slots)
+	if changed && c.adopts(q) {
+		return c.adopt(q) // it has come back since the backup, renumbered
+	}
 	if changed && (len(q.b.Anchors) > 0 || len(q.b.Old) > 0 || q.open != nil) {
 		return mobility.Refuse(mobility.StatusPairMismatch, "the slots are not those of the binding")
 	}
