@@ -289,11 +289,7 @@ func TestPortsMadeAnew(t *testing.T) {
 			tt.wires(a)
 			a.await(t, tt.what, 1, "made anew")
 			a.whole(t)
-			got, err := a.dev.Rules(t.Context())
-			a.must(err)
-			if diff := cmp.Diff(byID(want), byID(got), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
-				t.Errorf("rules (-before +after):\n%s", diff)
-			}
+			a.rules(t, want)
 			after, err := a.dev.Counters(t.Context(), []hwabstraction.RuleID{id})
 			a.must(err)
 			if after[id].Packets <= before[id].Packets {
@@ -304,6 +300,22 @@ func TestPortsMadeAnew(t *testing.T) {
 				t.Errorf("mended %v, want one %s\n%s", n, tt.what, a.log)
 			}
 		})
+	}
+}
+
+// rules waits until the device has these: its routes follow a port that is back.
+func (a *audited) rules(t *testing.T, want []hwabstraction.RuleStatus) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		got, err := a.dev.Rules(t.Context())
+		a.must(err)
+		diff := cmp.Diff(byID(want), byID(got), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }))
+		if diff == "" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("rules (-before +after):\n%s", diff)
+		}
 	}
 }
 
