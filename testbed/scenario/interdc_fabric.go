@@ -171,7 +171,7 @@ func (f *fabric) await(ctx context.Context, missing func() (string, error)) erro
 		}
 		f.last = what
 		if clock.Now() > deadline {
-			return fmt.Errorf("scenario: the routing has not settled after %v: %s", settlePatience, what)
+			return fmt.Errorf("scenario: the routing has not settled after %v: %s%s", settlePatience, what, f.explain(what))
 		}
 		select {
 		case <-ctx.Done():
@@ -179,6 +179,34 @@ func (f *fabric) await(ctx context.Context, missing func() (string, error)) erro
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// neighbours asks a protocol's daemon whom it talks to.
+var neighbours = map[frr.Daemon]string{
+	frr.OSPF3: "show ipv6 ospf6 neighbor detail", frr.OSPF2: "show ip ospf neighbor", frr.ISIS: "show isis neighbor", frr.BGP: "show bgp summary",
+}
+
+// explain is what FRR says of itself at the router where something is missing, by
+// which the text begins; "" = nothing.
+func (f *fabric) explain(what string) string {
+	node, _, _ := strings.Cut(what, " ")
+	r := f.frr[node]
+	if r == nil {
+		return ""
+	}
+	questions := []string{"show ipv6 route", "show ip route"}
+	for _, d := range f.in.daemons {
+		questions = append(questions, neighbours[d])
+	}
+	var b strings.Builder
+	for _, c := range questions {
+		out, err := r.Show(c)
+		if err != nil {
+			out = err.Error()
+		}
+		fmt.Fprintf(&b, "\n%s: %s:\n%s", node, c, out)
+	}
+	return b.String()
 }
 
 // lostAt names a place of the operator's own to which a router has no way, or

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dpmip/dpmip/router/igp"
 	"github.com/dpmip/dpmip/testbed/clock"
 	"github.com/dpmip/dpmip/testbed/netns"
 )
@@ -124,6 +125,9 @@ func (r *Router) Run(d Daemon) error {
 	if err != nil {
 		return err
 	}
+	if err := r.early(d); err != nil {
+		return err
+	}
 	log := r.file(d, "log")
 	cmd := exec.Command(filepath.Join(programs, string(d)), "-f", r.file(d, "conf"), "-i", r.file(d, "pid"),
 		"-z", filepath.Join(r.dir, "zserv.api"), "--vty_socket", r.dir, "-P", "0", "-u", account, "-g", account, "--log", "file:"+log)
@@ -141,6 +145,18 @@ func (r *Router) Run(d Daemon) error {
 		return err
 	}
 	return r.answering(d)
+}
+
+// early writes what a zebra that is started again must know before its first
+// route, to its own file: the integrated configuration comes when it runs.
+func (r *Router) early(d Daemon) error {
+	if d != Zebra || !strings.Contains(r.config, igp.OwnNextHops) {
+		return nil
+	}
+	if err := os.WriteFile(r.file(d, "conf"), []byte(igp.OwnNextHops), 0o640); err != nil {
+		return fmt.Errorf("frr: %w", err)
+	}
+	return nil
 }
 
 // asUser makes a daemon FRR's user from the beginning: a process that changes its
