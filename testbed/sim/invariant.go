@@ -144,6 +144,9 @@ func (w *World) checkPlaces(g *guest) {
 			at = name
 		}
 	}
+	if len(g.live()) == 0 { // nobody has been seen not to deliver
+		return
+	}
 	for name := range g.excused {
 		h := w.hypervisors[name]
 		r := h.record(g.id)
