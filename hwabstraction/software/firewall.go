@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -68,7 +70,7 @@ func (d *Device) openFirewall() error {
 	d.nft = &firewall{zones: map[bool]*nftables.Set{true: zoneSet(true), false: zoneSet(false)}}
 	for _, c := range []**nftables.Conn{&d.nft.conn, &d.nft.look} {
 		var err error
-		if *c, err = nftables.New(nftables.WithNetNSFd(d.ns.fd()), nftables.AsLasting()); err != nil {
+		if *c, err = nftables.New(nftables.WithNetNSFd(d.ns.fd()), nftables.AsLasting(), nftables.WithSockOptions(roomy)); err != nil {
 			return fmt.Errorf("software: nftables: %w", err)
 		}
 	}
@@ -77,6 +79,10 @@ func (d *Device) openFirewall() error {
 	}
 	return d.ns.do(prepareConntrack)
 }
+
+// roomy lets a transaction with the zones of every rule be sent, which the kernel
+// takes in one piece; nothing is reserved by it.
+func roomy(c *netlink.Conn) error { return c.SetWriteBuffer(64 << 20) }
 
 // writeFirewall writes the table in one transaction.
 func (d *Device) writeFirewall() error {
@@ -138,7 +144,25 @@ func zoneSet(ipv4 bool) *nftables.Set {
 
 func (f *firewall) addZones(zones map[netip.Addr]uint16) error {
 	for _, v4 := range []bool{true, false} {
-		if err := f.conn.AddSet(f.zones[v4], elements(zones, v4)); err != nil {
+		s := f.zones[v4]
+		if err := f.conn.AddSet(s, nil); err != nil {
+			return err
+		}
+		if err := inParts(elements(zones, v4), s, f.conn.SetAddElements); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// elementsOnce is how many elements go into one message: the length of its list
+// has 16 bits, and an element takes up to 64 bytes.
+const elementsOnce = 512
+
+// inParts hands elements on in messages of one transaction.
+func inParts(all []nftables.SetElement, s *nftables.Set, f func(*nftables.Set, []nftables.SetElement) error) error {
+	for part := range slices.Chunk(all, elementsOnce) {
+		if err := f(s, part); err != nil {
 			return err
 		}
 	}
@@ -244,18 +268,15 @@ func (f *firewall) change(z zoneChange) error {
 		drop[a] = 0
 	}
 	for _, v4 := range []bool{true, false} {
-		if e := elements(z.put, v4); len(e) > 0 {
-			if err := f.conn.SetAddElements(f.zones[v4], e); err != nil {
-				return err
-			}
+		if err := inParts(elements(z.put, v4), f.zones[v4], f.conn.SetAddElements); err != nil {
+			return err
 		}
-		if e := elements(drop, v4); len(e) > 0 {
-			for i := range e {
-				e[i].Val = nil
-			}
-			if err := f.conn.SetDeleteElements(f.zones[v4], e); err != nil {
-				return err
-			}
+		e := elements(drop, v4)
+		for i := range e {
+			e[i].Val = nil
+		}
+		if err := inParts(e, f.zones[v4], f.conn.SetDeleteElements); err != nil {
+			return err
 		}
 	}
 	if err := f.conn.Flush(); err != nil {

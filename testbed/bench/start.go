@@ -66,10 +66,44 @@ func starts(ctx context.Context, o *Options) (out []Figure, err error) {
 		opened, ready = append(opened, took.opened.Seconds()), append(ready, took.ready.Seconds())
 		settled = append(settled, took.settled.Seconds())
 	}
-	return []Figure{
+	cost, err := r.idle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append([]Figure{
 		settled.median("start after a kill, until every rule is seen to be there", "s").atMost(3).note("%d bindings, %d rules adopted, software backend", startRecords, startRules),
 		ready.median("of which until it serves", "s"),
 		opened.median("of which until the device is open", "s"),
+	}, cost...), nil
+}
+
+// idle measures the agent with all its records when it has nothing to do, over a
+// time in which a resynchronisation falls.
+func (r *startRig) idle(ctx context.Context) ([]Figure, error) {
+	const over = 35 * time.Second
+	if err := pause(ctx, 3*time.Second); err != nil { // what follows the start
+		return nil, err
+	}
+	before, err := cpuTime(r.agent.PID())
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	if err := pause(ctx, over); err != nil {
+		return nil, err
+	}
+	took := time.Since(begin)
+	after, err := cpuTime(r.agent.PID())
+	if err != nil {
+		return nil, err
+	}
+	m, err := residentOf(r.agent.PID(), r.file("region"))
+	if err != nil {
+		return nil, err
+	}
+	return []Figure{
+		value("resident besides its region, with all these bindings", "MB", m.all/megabyte).note("of which %.1f MB its own, not of files or maps", m.private/megabyte),
+		value("of a core, idle with all these bindings", "%", 100*(after-before).Seconds()/took.Seconds()).note("a resynchronisation with every rule included"),
 	}, nil
 }
 
