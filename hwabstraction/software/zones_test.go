@@ -27,7 +27,7 @@ func TestManyZones(t *testing.T) {
 		{"put", func() error { return d.nft.change(zoneChange{put: z.put}) }, z.put},
 		{"dropped", func() error { return d.nft.change(zoneChange{drop: z.drop}) }, map[netip.Addr]uint16{}},
 		{"written anew", func() error {
-			if err := d.nft.addZones(table(), z.put); err != nil {
+			if err := d.nft.addZones(z.put); err != nil {
 				return err
 			}
 			return d.nft.conn.Flush()
