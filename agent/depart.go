@@ -54,7 +54,6 @@ func (c *Core) depart(v *vm, a registration.Ask) {
 		c.refuse(v, a, err)
 		return
 	}
-	prev := v.Clone()
 	next := c.leavingOf(r, r.Epoch, pairs)
 	switch l := v.Leaving; {
 	case l != nil && l.Armed: // released already: it goes on acting
@@ -62,12 +61,12 @@ func (c *Core) depart(v *vm, a registration.Ask) {
 	case l != nil && l.Epoch == r.Epoch:
 		next.Ready = l.Ready && l.sameWay(next)
 	}
-	c.leave(v, a, next, c.apply, func() { c.snapshot(v, a, prev) })
+	c.leave(v, a, next, c.apply, func(prev Record) { c.snapshot(v, a, prev) })
 }
 
 // leave makes next the VM's redirect: in the record, then at the device. Where
 // that cannot be, all is as before and the Request is refused.
-func (c *Core) leave(v *vm, a registration.Ask, next *Leaving, apply func(*vm, func(error)), then func()) {
+func (c *Core) leave(v *vm, a registration.Ask, next *Leaving, apply func(*vm, func(error)), then func(prev Record)) {
 	prev := v.Clone()
 	v.Leaving = next
 	v.setOrder(a.Order)
@@ -88,7 +87,7 @@ func (c *Core) leave(v *vm, a registration.Ask, next *Leaving, apply func(*vm, f
 				c.undo(v, a, prev, err)
 				return
 			}
-			then()
+			then(prev)
 		})
 	})
 }
@@ -175,7 +174,6 @@ func (c *Core) handoff(v *vm, a registration.Ask) {
 		c.refuse(v, a, err)
 		return
 	}
-	prev := v.Clone()
 	apply := c.apply
 	if l := v.Leaving; r.Handoff == mobility.HandoffMove && l != nil && l.Done && l.Epoch == next.Epoch {
 		apply = c.verify // asked anew, by who is about to rely on it
@@ -187,7 +185,7 @@ func (c *Core) handoff(v *vm, a registration.Ask) {
 	} else if l != nil && l.Epoch == next.Epoch {
 		next.Ready = l.Ready && l.sameWay(next)
 	}
-	c.leave(v, a, next, apply, func() { c.commitLeaving(v, a, prev) })
+	c.leave(v, a, next, apply, func(prev Record) { c.commitLeaving(v, a, prev) })
 }
 
 // checkHandoff gives the redirect that a committed move asks for.

@@ -1,7 +1,6 @@
 package software
 
 import (
-	"bytes"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -9,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dpmip/dpmip/hwabstraction"
+	"github.com/dpmip/dpmip/internal/transcript"
 )
 
 // audited is a hypervisor that serves a VM, with what it logs.
@@ -25,25 +24,7 @@ type audited struct {
 	*lab
 	hv  *node
 	dev *Device
-	log *text
-}
-
-// text is a log that several goroutines may write.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log *transcript.Transcript
 }
 
 // newAudited opens a device that looks for everything this often, by itself.
@@ -51,7 +32,7 @@ func newAudited(t *testing.T, attach Attach, every time.Duration) *audited {
 	t.Helper()
 	l := newLab(t, attach)
 	l.must(l.dev[0].Close())
-	a := &audited{lab: l, hv: l.hv[0], log: &text{}}
+	a := &audited{lab: l, hv: l.hv[0], log: &transcript.Transcript{}}
 	c := l.config(0)
 	c.Audit, c.Log = every, slog.New(slog.NewTextHandler(a.log, nil))
 	d, err := Open(c)

@@ -85,29 +85,7 @@ type routeAt struct {
 // everyRoute dumps the routes of every table that carry our protocol.
 func (d *Device) everyRoute() (map[routeAt]*netlink.Route, error) {
 	out := map[routeAt]*netlink.Route{}
-	for i, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		rs, err := d.nl.RouteListFiltered(fam, &netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_UNSPEC},
-			netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, fmt.Errorf("software: list routes: %w", err)
-		}
-		for _, r := range rs {
-			at := routeAt{defaults()[i], uint32(r.Table)}
-			if r.Dst != nil {
-				a, ok := netip.AddrFromSlice(r.Dst.IP)
-				if !ok {
-					continue
-				}
-				if fam == netlink.FAMILY_V4 {
-					a = a.Unmap()
-				}
-				bits, _ := r.Dst.Mask.Size()
-				at.prefix = netip.PrefixFrom(a, bits)
-			}
-			out[at] = &r
-		}
-	}
-	return out, nil
+	return out, d.eachRoute(unix.RT_TABLE_UNSPEC, func(p netip.Prefix, r *netlink.Route) { out[routeAt{p, uint32(r.Table)}] = r })
 }
 
 // mendRoutes writes routes again that somebody has deleted, or led elsewhere.

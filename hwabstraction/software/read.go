@@ -14,31 +14,43 @@ import (
 
 const routeNew = unix.RTM_NEWROUTE
 
-// ourRoutes dumps the routes of the main table that carry our protocol.
+// ourRoutes dumps the routes of the main table that carry our protocol, but for
+// default routes.
 func (d *Device) ourRoutes() (map[netip.Prefix]*netlink.Route, error) {
 	out := map[netip.Prefix]*netlink.Route{}
-	for _, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		rs, err := d.nl.RouteListFiltered(fam, &netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_MAIN},
+	return out, d.eachRoute(unix.RT_TABLE_MAIN, func(p netip.Prefix, r *netlink.Route) {
+		if r.Dst != nil {
+			out[p] = r
+		}
+	})
+}
+
+// eachRoute dumps the routes of a table (RT_TABLE_UNSPEC: of all) that carry our
+// protocol.
+func (d *Device) eachRoute(table int, f func(netip.Prefix, *netlink.Route)) error {
+	for i, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rs, err := d.nl.RouteListFiltered(fam, &netlink.Route{Protocol: protocol, Table: table},
 			netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 		if err != nil {
-			return nil, fmt.Errorf("software: list routes: %w", err)
+			return fmt.Errorf("software: list routes: %w", err)
 		}
 		for _, r := range rs {
-			if r.Dst == nil {
-				continue
+			p := defaults()[i]
+			if r.Dst != nil {
+				a, ok := netip.AddrFromSlice(r.Dst.IP)
+				if !ok {
+					continue
+				}
+				if fam == netlink.FAMILY_V4 {
+					a = a.Unmap()
+				}
+				bits, _ := r.Dst.Mask.Size()
+				p = netip.PrefixFrom(a, bits)
 			}
-			a, ok := netip.AddrFromSlice(r.Dst.IP)
-			if !ok {
-				continue
-			}
-			if fam == netlink.FAMILY_V4 {
-				a = a.Unmap()
-			}
-			bits, _ := r.Dst.Mask.Size()
-			out[netip.PrefixFrom(a, bits)] = &r
+			f(p, &r)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // Rules implements hwabstraction.Device: rules as the pinned maps and the

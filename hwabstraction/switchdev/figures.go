@@ -82,18 +82,19 @@ func (d *Device) recount(ctx context.Context, s *hwabstraction.Share, before pas
 	}
 	s.Fast, s.Hardware = taken.fast, taken.hardware
 	for k, filters := range d.ledger.units {
-		if !slices.ContainsFunc(slices.Collect(maps.Values(filters)), func(w wanted) bool { return d.countsFor(w, s.Owner) }) {
-			continue
-		}
-		found, err := d.read(ctx, k, counts)
-		if err != nil {
-			return err
-		}
+		var found map[place]flower.Status // of a unit with filters that count for the VM
 		for _, w := range filters {
-			if d.countsFor(w, s.Owner) {
-				s.Fast += found[placeOf(w.Filter)].Packets
-				s.Hardware += found[placeOf(w.Filter)].HWPackets
+			if !d.countsFor(w, s.Owner) {
+				continue
 			}
+			if found == nil {
+				var err error
+				if found, err = d.read(ctx, k, counts); err != nil {
+					return err
+				}
+			}
+			s.Fast += found[placeOf(w.Filter)].Packets
+			s.Hardware += found[placeOf(w.Filter)].HWPackets
 		}
 	}
 	return nil

@@ -102,31 +102,23 @@ func (f *File) Restarts() (n uint32, err error) {
 }
 
 // Load reads every route. An entry that cannot be read is an error naming it.
-func (f *File) Load() ([]router.Route, error) {
-	var out []router.Route
-	err := f.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketRoutes).ForEach(func(k, v []byte) error {
-			var r router.Route
-			if err := json.Unmarshal(v, &r); err != nil {
-				return fmt.Errorf("state: route %x: %w", k, err)
-			}
-			out = append(out, r)
-			return nil
-		})
-	})
-	return out, err
-}
+func (f *File) Load() ([]router.Route, error) { return all[router.Route](f, bucketRoutes, "route") }
 
 // Passed reads the newest timestamps of management nodes' Requests.
 func (f *File) Passed() ([]router.Passed, error) {
-	var out []router.Passed
+	return all[router.Passed](f, bucketPassed, "timestamp of")
+}
+
+// all reads every entry of a bucket; what says what one is, for errors.
+func all[T any](f *File, bucket []byte, what string) ([]T, error) {
+	var out []T
 	err := f.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketPassed).ForEach(func(k, v []byte) error {
-			var p router.Passed
-			if err := json.Unmarshal(v, &p); err != nil {
-				return fmt.Errorf("state: timestamp of %x: %w", k, err)
+		return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+			var x T
+			if err := json.Unmarshal(v, &x); err != nil {
+				return fmt.Errorf("state: %s %x: %w", what, k, err)
 			}
-			out = append(out, p)
+			out = append(out, x)
 			return nil
 		})
 	})

@@ -1,13 +1,11 @@
 package netdevsim
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,26 +14,9 @@ import (
 
 	"github.com/dpmip/dpmip/hwabstraction"
 	"github.com/dpmip/dpmip/hwabstraction/detect"
+	"github.com/dpmip/dpmip/internal/transcript"
 	"github.com/dpmip/dpmip/testbed/netns"
 )
-
-// text is a log that several goroutines may write.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // card is what the agent opens on a device.
 type card struct {
@@ -44,7 +25,7 @@ type card struct {
 	d   *Device
 	cfg detect.Config
 	h   *detect.Hardware
-	log *text
+	log *transcript.Transcript
 }
 
 func (c *card) must(err error) {
@@ -121,7 +102,7 @@ func TestEswitchModeChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &card{T: t, ns: ns, d: d, log: &text{}}
+	c := &card{T: t, ns: ns, d: d, log: &transcript.Transcript{}}
 	c.cfg = detect.Config{
 		NetNS: int(f.Fd()), BPFDir: bpf, Fabric: []string{"p1"}, MaxRules: 1024, MaxFlows: 1024,
 		Log: slog.New(slog.NewTextHandler(c.log, nil)),

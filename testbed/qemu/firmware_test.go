@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -9,11 +8,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dpmip/dpmip/internal/transcript"
 )
 
 // needsMachine skips unless make firmware-check runs the test: it takes minutes,
@@ -25,28 +25,10 @@ func needsMachine(t *testing.T) {
 	}
 }
 
-// screen keeps what the console shows, for failures.
-type screen struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (s *screen) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(b)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
-}
-
 // boot boots the firmware with a payload.
-func boot(t *testing.T, ctx context.Context, payload, disk string) (*Machine, *screen) {
+func boot(t *testing.T, ctx context.Context, payload, disk string) (*Machine, *transcript.Transcript) {
 	t.Helper()
-	s := &screen{}
+	s := &transcript.Transcript{}
 	m, err := Boot(ctx, Options{
 		Kernel:  filepath.Join(out, "kernel/vmlinuz"),
 		Initrds: []string{filepath.Join(out, "firmware/dpmip-initramfs.img"), filepath.Join(out, "kernel/modules.img"), payload},

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dpmip/dpmip/internal/transcript"
 )
 
 var only = flag.String("steps", "", "regular expression: run only the steps whose names match it")
@@ -109,7 +111,7 @@ var netdevsimSteps = []Step{
 
 // bootTestbed boots the image with a payload and gives its results, all of
 // which also go into out/testbed.
-func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *screen) {
+func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *transcript.Transcript) {
 	t.Helper()
 	dir := filepath.Join(out, "testbed")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -125,7 +127,7 @@ func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { console.Close() })
-	s := &screen{}
+	s := &transcript.Transcript{}
 	m, err := Boot(ctx, Options{
 		Kernel:  filepath.Join(out, "kernel/vmlinuz"),
 		Initrds: []string{filepath.Join(out, "firmware/dpmip-initramfs.img"), payload},
@@ -138,7 +140,7 @@ func bootTestbed(t *testing.T, ctx context.Context, payload string) (*Machine, *
 }
 
 // tail is the end of what the console shows.
-func tail(s *screen) string {
+func tail(s *transcript.Transcript) string {
 	lines := strings.Split(strings.TrimSpace(s.String()), "\n")
 	return strings.Join(lines[max(0, len(lines)-60):], "\n")
 }
